@@ -1,0 +1,229 @@
+"""The settings: one frozen-shape dataclass a group. YAML files in the folders beside this one fill them.
+
+Units stand in each field's docstring. ``None`` means "not known"; whoever needs the value says so by name.
+Only types that OmegaConf understands are used, so that Hydra checks every override against this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class CameraSettings:
+    """The calibration of a camera: photons = (ADU − baseline) · e_per_adu / (em_gain · quantum_efficiency)."""
+
+    name: str = "unknown"
+    """What the calibration belongs to, for people."""
+    baseline: float | None = None
+    """Mean signal in the dark [ADU]. Also called offset or bias."""
+    e_per_adu: float | None = None
+    """Electrons per ADU at the output, after any EM register [e⁻/ADU]. Also called sensitivity or pre-amp gain."""
+    em_gain: float | None = None
+    """Mean multiplication of the EM register; 1 for a camera without one."""
+    quantum_efficiency: float | None = None
+    """Detected photoelectrons per photon at the emission wavelength, 0 to 1."""
+    read_noise: float | None = None
+    """Read noise at the output [e⁻ rms]; for an EMCCD after the register, so it may be large."""
+    spurious_charge: float | None = None
+    """Clock-induced charge and dark current together [e⁻ / pixel / frame], before the register."""
+    pixel_size: float | None = None
+    """Width of a camera pixel in the sample [nm], with binning."""
+    saturation: float = 65535.0
+    """Largest value the camera gives out [ADU]."""
+    maps: str | None = None
+    """An .npz with per-pixel arrays (H, W): ``offset`` [ADU], ``gain`` [ADU/e⁻], ``variance`` [ADU²] (sCMOS)."""
+    estimate: bool = False
+    """Estimate what is missing of baseline and e_per_adu from the recording itself. Photon counts are then a guess."""
+
+
+@dataclass
+class OpticsSettings:
+    """What the microscope does with light."""
+
+    name: str = "unknown"
+    """What the settings belong to, for people."""
+    psf_sigma: float | None = None
+    """Standard deviation of the Gaussian point-spread function in the sample plane [nm]."""
+
+
+@dataclass
+class NetworkSettings:
+    """The attention U-Net (models/attention_unet.py). Widths are channels."""
+
+    name: str = "default"
+    """Name in the registry of networks."""
+    kind: str = "attention_unet"
+    """Which network class."""
+    past: int = 4
+    """Frames before the frame that a localisation may draw on."""
+    future: int = 4
+    """Frames after it. The live delay is this many exposures."""
+    stem: int = 24
+    """Channels of the encoder at full resolution."""
+    encoder: list[int] = field(default_factory=lambda: [48, 96])
+    """Channels of the encoder at half, quarter … resolution."""
+    features: int = 48
+    """Channels that stay in the rolling buffer, at half resolution; what attention works on."""
+    heads: int = 4
+    """Attention heads."""
+    decoder: list[int] = field(default_factory=lambda: [32, 64, 96])
+    """Channels of the decoder at full, half, quarter … resolution."""
+    photon_scale: float = 1000.0
+    """Photons per unit of the photon head."""
+    background_scale: float = 50.0
+    """Photons per unit of the background head."""
+    input_offset: float = 2.0
+    """Photons added before the square root that flattens shot noise."""
+    input_scale: float = 0.25
+    """Factor after that square root."""
+
+
+@dataclass
+class DomainSettings:
+    """What a model is trained for: ranges that scenes are drawn from. Drawn log-uniformly unless it says otherwise."""
+
+    psf_sigma: list[float] = field(default_factory=lambda: [0.8, 1.8])
+    """Standard deviation of the PSF [pixels], uniform."""
+    photons: list[float] = field(default_factory=lambda: [100.0, 5000.0])
+    """Mean photons of an emitter in a fully lit frame [photons]."""
+    photons_spread: list[float] = field(default_factory=lambda: [0.1, 0.5])
+    """Standard deviation of that over its mean, within a scene, uniform."""
+    background: list[float] = field(default_factory=lambda: [1.0, 200.0])
+    """Background [photons / pixel / frame]."""
+    density: list[float] = field(default_factory=lambda: [0.0, 0.04])
+    """Active emitters per frame and pixel area [1 / pixel²], square-root-uniform; 0.04 is 4 /µm² at 100 nm pixels."""
+    on_time: list[float] = field(default_factory=lambda: [1.0, 6.0])
+    """Mean time an emitter stays on [frames]."""
+    emccd_fraction: float = 0.6
+    """Share of scenes seen by an EMCCD; the rest by an sCMOS with a map of its own."""
+
+
+@dataclass
+class TrainingSettings:
+    """How a network is trained."""
+
+    name: str = "default"
+    """Name of the recipe, for people."""
+    steps: int = 12000
+    """Optimiser steps."""
+    minutes: float | None = None
+    """Wall-clock limit; the learning rate reaches zero by then. None: only ``steps`` counts."""
+    batch_size: int = 4
+    """Scenes a step."""
+    sequence: int = 8
+    """Consecutive frames a scene."""
+    size: int = 40
+    """Height and width of a training frame [pixels]."""
+    learning_rate: float = 1e-3
+    """Peak of the cosine schedule."""
+    warmup: int = 200
+    """Steps of linear warm-up."""
+    weight_decay: float = 0.01
+    """AdamW weight decay."""
+    gradient_clip: float = 25.0
+    """Largest gradient norm."""
+    ema: float = 0.999
+    """Decay a step of the averaged weights that are validated and exported; 0 turns averaging off."""
+    precision: str = "bf16"
+    """bf16 (autocast) or fp32."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    threads: int | None = None
+    """Processor threads; None: all."""
+    seed: int = 1
+    """Seed of weights and scenes."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints."""
+    output: str = "trainings/default"
+    """Folder of checkpoints and curves."""
+    resume: bool = True
+    """Go on from the newest checkpoint in ``output``."""
+    domain: DomainSettings = field(default_factory=DomainSettings)
+    """What the model is trained for."""
+
+
+@dataclass
+class DatasetSettings:
+    """A simulated acquisition."""
+
+    name: str = "random"
+    """Name of the data set, for people."""
+    frames: int = 1000
+    """Number of frames."""
+    height: int = 64
+    """Rows [pixels]."""
+    width: int = 64
+    """Columns [pixels]."""
+    exposure: float = 30.0
+    """Exposure of a frame [ms]; frames follow without a pause."""
+    density: float = 1.0
+    """Mean number of emitters that are on, per frame and area [1/µm²]."""
+    photons: float = 1000.0
+    """Mean photons of an emitter in a fully lit frame [photons]."""
+    photons_sd: float = 300.0
+    """Standard deviation over emitters of that [photons]."""
+    background: float = 20.0
+    """Mean background [photons / pixel / frame]."""
+    background_variation: float = 0.2
+    """Standard deviation over the field of the smooth background, over its mean."""
+    on_time: float = 60.0
+    """Mean time an emitter stays on, continuous [ms]."""
+    off_time: float = 3000.0
+    """Mean time it stays off before it comes back [ms]."""
+    blinks: float = 3.0
+    """Mean number of times it comes on before it bleaches."""
+    structure: str = "random"
+    """Where emitters sit: random, lines or ring."""
+    labels: int = 2000
+    """Emitters on a structure (structure other than random)."""
+    seed: int = 0
+    """Seed of everything."""
+    output: str | None = None
+    """Folder to write; None: a dated folder under runs/."""
+
+
+@dataclass
+class RunSettings:
+    """One run of the engine."""
+
+    name: str = "replay"
+    """Ends the name of the run folder."""
+    output: str | None = None
+    """The run folder itself; None: a dated folder under runs/."""
+    start: int = 0
+    """First frame to analyse."""
+    stop: int | None = None
+    """Frame to stop before; None: the last."""
+    roi: list[int] | None = None
+    """Rectangle to analyse: x, y, width, height [pixels]; x counts columns. None: everything."""
+    runtime: str = "auto"
+    """auto, onnx or torch: what runs the model file."""
+    device: str = "auto"
+    """auto, cpu or cuda. ``cuda`` fails where there is none; ``auto`` says what it took."""
+    threads: int | None = None
+    """Processor threads of the runtime; None: one a core."""
+    block: int = 16
+    """Frames handed to the network at once."""
+    queue: int = 8
+    """Blocks that may wait between two stages."""
+    threshold: float = 0.5
+    """Smallest probability of a localisation that is kept."""
+    formats: list[str] = field(default_factory=lambda: ["csv", "parquet"])
+    """Tables written at the end: csv (ThunderSTORM), hdf5 (Picasso), parquet."""
+    image_pixel: float = 10.0
+    """Pixel of image.png [nm]."""
+
+
+@dataclass
+class Settings:
+    """Everything, as a run folder or a model file keeps it."""
+
+    camera: CameraSettings = field(default_factory=CameraSettings)
+    optics: OpticsSettings = field(default_factory=OpticsSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    dataset: DatasetSettings = field(default_factory=DatasetSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+    model: str = "default"
+    """A shipped model's name or the path of a model file."""
