@@ -59,24 +59,22 @@ class NetworkSettings:
     """Frames before the frame that a localisation may draw on."""
     future: int = 4
     """Frames after it. The live delay is this many exposures."""
-    stem: int = 24
-    """Channels of the encoder at full resolution."""
-    encoder: list[int] = field(default_factory=lambda: [48, 96])
+    encoder: list[int] = field(default_factory=lambda: [48, 64])
     """Channels of the encoder at half, quarter … resolution."""
-    features: int = 48
+    features: int = 64
     """Channels that stay in the rolling buffer, at half resolution; what attention works on."""
     heads: int = 4
     """Attention heads."""
-    decoder: list[int] = field(default_factory=lambda: [32, 64, 96])
-    """Channels of the decoder at full, half, quarter … resolution."""
+    decoder: list[int] = field(default_factory=lambda: [64, 96, 128])
+    """Channels of the decoder at half, quarter … resolution."""
     photon_scale: float = 1000.0
     """Photons per unit of the photon head."""
     background_scale: float = 50.0
     """Photons per unit of the background head."""
-    input_offset: float = 2.0
-    """Photons added before the square root that flattens shot noise."""
+    input_offset: float = 4.0
+    """Photons below which the input is linear and above which it grows as a square root, flattening shot noise."""
     input_scale: float = 0.25
-    """Factor after that square root."""
+    """Factor after that."""
 
 
 @dataclass
@@ -105,15 +103,13 @@ class TrainingSettings:
 
     name: str = "default"
     """Name of the recipe, for people."""
-    steps: int = 12000
+    steps: int = 20000
     """Optimiser steps."""
-    minutes: float | None = None
-    """Wall-clock limit; the learning rate reaches zero by then. None: only ``steps`` counts."""
-    batch_size: int = 4
+    batch_size: int = 6
     """Scenes a step."""
-    sequence: int = 8
+    sequence: int = 12
     """Consecutive frames a scene."""
-    size: int = 40
+    size: int = 32
     """Height and width of a training frame [pixels]."""
     learning_rate: float = 1e-3
     """Peak of the cosine schedule."""

@@ -1,0 +1,148 @@
+"""Training: scenes simulated on the fly, a loop by Lightning, checkpoints that resume to the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks.weight_averaging import EMAWeightAveraging
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from config.errors import TrainingError
+from config.schema import DomainSettings, NetworkSettings, Settings, TrainingSettings
+from models.loss import emitter_loss
+from models.registry import build_network
+from simulation.domain import Domain, SceneBatch, Truth
+
+PRECISION = {"bf16": "bf16-mixed", "fp32": "32-true"}
+
+
+class SceneStream(IterableDataset[SceneBatch]):
+    """Batches of simulated scenes. Batch n depends on the seed and n alone, so a resumed training sees what it would."""
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self.settings = settings
+        self.next_step = 0
+        self._domain = Domain(settings.domain, settings.sequence, settings.size)
+
+    def __iter__(self) -> Iterator[SceneBatch]:
+        for step in range(self.next_step, self.settings.steps):
+            # An odd factor keeps neighbouring seeds' streams apart.
+            generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step)
+            yield self._domain.batch(self.settings.batch_size, generator)
+
+
+class Training(lightning.LightningModule):
+    """One network learning one domain."""
+
+    def __init__(self, network: NetworkSettings, training: TrainingSettings) -> None:
+        super().__init__()
+        self.recipe = training
+        self.stream = SceneStream(training)
+        self.network = build_network(network).to(memory_format=torch.channels_last)
+
+    def train_dataloader(self) -> DataLoader[SceneBatch]:
+        """The stream itself; it makes whole batches."""
+        return DataLoader(self.stream, batch_size=None)
+
+    def transfer_batch_to_device(self, batch: SceneBatch, device: torch.device, dataloader_idx: int) -> SceneBatch:
+        """Lightning cannot look into our dataclasses."""
+        truth = Truth(**{name: value.to(device) for name, value in vars(batch.truth).items()})
+        return SceneBatch(batch.photons.to(device), batch.background.to(device), truth)
+
+    def training_step(self, batch: SceneBatch, index: int) -> Tensor:
+        """The loss of one batch. Raises TrainingError when it is no longer a number."""
+        loss = emitter_loss(self.network(batch.photons), batch)
+        if not math.isfinite(float(loss.total.detach())):
+            raise TrainingError(
+                f"the loss is not a number at step {self.global_step} (seed {self.recipe.seed}). "
+                "Lower training.learning_rate, or resume from the last checkpoint with another seed."
+            )
+        self.log_dict({name: getattr(loss, name).detach() for name in ("count", "place", "background", "total")})
+        return loss.total
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; warm-up, then a cosine to zero."""
+        optimiser = torch.optim.AdamW(
+            self.network.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._rate)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The settings travel with the weights."""
+        checkpoint["network_settings"] = asdict(self.network.settings)
+        checkpoint["training_settings"] = asdict(self.recipe)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the batch after the last one seen."""
+        self.stream.next_step = checkpoint["global_step"]
+
+    def _rate(self, step: int) -> float:
+        warm = min(1.0, (step + 1) / max(1, self.recipe.warmup))
+        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.recipe.steps)))
+
+
+def train(settings: Settings) -> Path:
+    """Train as the settings say and give the checkpoint's path. Raises TrainingError, SettingsError."""
+    recipe = settings.training
+    if recipe.precision not in PRECISION:
+        raise TrainingError(f"training.precision={recipe.precision}: expected one of {', '.join(PRECISION)}")
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    lightning.seed_everything(recipe.seed, verbose=False)
+    folder = Path(recipe.output)
+    newest = folder / "last.ckpt"
+    resume = newest if recipe.resume and newest.exists() else None
+    if resume:
+        _check_same(resume, settings.network, recipe)
+    trainer = lightning.Trainer(
+        accelerator=recipe.device,
+        devices=1,
+        precision=PRECISION[recipe.precision],  # type: ignore[arg-type]
+        max_steps=recipe.steps,
+        gradient_clip_val=recipe.gradient_clip,
+        callbacks=_callbacks(folder, recipe),
+        logger=CSVLogger(folder, name=None, version=""),
+        log_every_n_steps=min(50, recipe.checkpoint_every),
+        enable_model_summary=False,
+    )
+    trainer.fit(Training(settings.network, recipe), ckpt_path=resume, weights_only=True)
+    return newest
+
+
+def load_checkpoint(path: Path) -> tuple[NetworkSettings, TrainingSettings, dict[str, Tensor], int]:
+    """Settings, averaged weights of the network and steps taken. Raises TrainingError."""
+    if not path.exists():
+        raise TrainingError(f"no checkpoint at {path}. Train first: liveloc train training.output={path.parent}")
+    raw = torch.load(path, map_location="cpu", weights_only=True)
+    prefix = "network."
+    weights = {name.removeprefix(prefix): w for name, w in raw["state_dict"].items() if name.startswith(prefix)}
+    training = dict(raw["training_settings"])
+    training["domain"] = DomainSettings(**training["domain"])
+    return NetworkSettings(**raw["network_settings"]), TrainingSettings(**training), weights, raw["global_step"]
+
+
+def _callbacks(folder: Path, recipe: TrainingSettings) -> list[Callback]:
+    keep = ModelCheckpoint(folder, filename="last", every_n_train_steps=recipe.checkpoint_every, save_last=False,
+                           enable_version_counter=False, save_on_train_epoch_end=True)
+    return [keep, *([EMAWeightAveraging(decay=recipe.ema)] if recipe.ema else [])]
+
+
+def _check_same(checkpoint: Path, network: NetworkSettings, recipe: TrainingSettings) -> None:
+    """Refuse to go on with a training whose settings were others, save those that only steer this machine."""
+    old_network, old_recipe, *_ = load_checkpoint(checkpoint)
+    free = {name: getattr(recipe, name) for name in ("device", "threads", "output", "checkpoint_every", "resume")}
+    if old_network != network or replace(old_recipe, **free) != recipe:
+        raise TrainingError(
+            f"{checkpoint} was made with other settings. Give them again, or start anew with "
+            f"training.output=ANOTHER_FOLDER or training.resume=false."
+        )

@@ -1,0 +1,145 @@
+"""Training scenes: every scene draws its own microscope, dye, density and camera from a domain."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from config.schema import DomainSettings
+from simulation.background import smooth_background
+from simulation.noise import CameraNoise
+from simulation.photophysics import frame_traces, stationary_blinks
+from simulation.psf import gaussian_frames
+
+MARGIN = 4.0
+"""Emitters are placed this far beyond the frame's edge too [pixels]: their light reaches in."""
+FAINTEST = 25.0
+"""An emitter with fewer photons than this in a frame is light, but not truth [photons]."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Emitters of a batch, one row an emitter and frame."""
+
+    scene: Tensor
+    """(N,) int64"""
+    frame: Tensor
+    """(N,) int64 within the scene."""
+    x: Tensor
+    """(N,) pixels from the corner."""
+    y: Tensor
+    """(N,) pixels from the corner."""
+    photons: Tensor
+    """(N,) photons in this frame."""
+
+
+@dataclass(frozen=True)
+class SceneBatch:
+    """What a network trains on: frames as a calibrated camera gives them, and the truth."""
+
+    photons: Tensor
+    """(B, T, H, W) measured photons."""
+    background: Tensor
+    """(B, T, H, W) expected background [photons / pixel]."""
+    truth: Truth
+
+
+class Domain:
+    """Draws scenes from a DomainSettings. All randomness comes from the generator that is passed in."""
+
+    def __init__(self, settings: DomainSettings, frames: int, size: int) -> None:
+        self.settings = settings
+        self.frames = frames
+        self.size = size
+
+    def batch(self, scenes: int, generator: torch.Generator) -> SceneBatch:
+        """A batch of independent scenes."""
+        drawn = [self._scene(index, generator) for index in range(scenes)]
+        truth = Truth(*(torch.cat([getattr(t, name) for *_, t in drawn]) for name in Truth.__annotations__))
+        return SceneBatch(
+            torch.stack([photons for photons, _, _ in drawn]), torch.stack([back for _, back, _ in drawn]), truth
+        )
+
+    def _scene(self, index: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Truth]:
+        draw = _Draw(generator)
+        domain = self.settings
+        sigma = draw.uniform(*domain.psf_sigma)
+        background, photons = self._light(sigma, draw)
+        shape = (self.frames, self.size, self.size)
+        truth = self._emitters(index, photons, draw)
+        light = gaussian_frames(
+            truth.frame, truth.x, truth.y, truth.photons, torch.full_like(truth.x, sigma), shape
+        )
+        field = smooth_background(self.size, self.size, background, draw.uniform(0.0, 0.4), generator).expand(shape)
+        camera = self._camera(draw)
+        measured = camera.to_photons(camera.expose(light + field, generator))
+        inside = (truth.x > 0) & (truth.x < self.size) & (truth.y > 0) & (truth.y < self.size)
+        keep = inside & (truth.photons >= FAINTEST)
+        return measured, field, Truth(*(getattr(truth, name)[keep] for name in Truth.__annotations__))
+
+    def _light(self, sigma: float, draw: _Draw) -> tuple[float, float]:
+        """Background and photons; where emitters would drown, drawn once more, so that few scenes teach nothing."""
+        for _ in range(2):
+            background = draw.log_uniform(*self.settings.background)
+            photons = draw.log_uniform(*self.settings.photons)
+            if photons > 4 * math.sqrt(4 * math.pi * sigma**2 * background):
+                break
+        return background, photons
+
+    def _emitters(self, scene: int, photons: float, draw: _Draw) -> Truth:
+        low, high = self.settings.density
+        density = draw.uniform(math.sqrt(low), math.sqrt(high)) ** 2
+        on_time = draw.log_uniform(*self.settings.on_time)
+        side = self.size + 2 * MARGIN
+        blinks = stationary_blinks(density * side**2, self.frames, on_time, draw.generator)
+        count = len(blinks.start)
+        spread = draw.uniform(*self.settings.photons_spread)
+        brightness = photons * (1 + spread * draw.normal(count)).clamp(min=0.1)
+        x, y = (draw.uniforms(count) * side - MARGIN for _ in range(2))
+        blink, frame, lit = frame_traces(blinks, self.frames)
+        return Truth(torch.full_like(frame, scene), frame, x[blink], y[blink], brightness[blink] * lit)
+
+    def _camera(self, draw: _Draw) -> CameraNoise:
+        if draw.uniform(0, 1) < self.settings.emccd_fraction:
+            gain = draw.log_uniform(50, 500)
+            return CameraNoise(
+                quantum_efficiency=draw.uniform(0.8, 0.95),
+                em_gain=gain,
+                e_per_adu=gain * draw.log_uniform(0.02, 0.3),
+                baseline=draw.uniform(100, 400),
+                read_noise=draw.uniform(20, 100),
+                spurious_charge=draw.log_uniform(0.001, 0.05),
+            )
+        # Pixels of an sCMOS differ: gain by a few percent, read noise with a long tail of bad ones.
+        shape = (self.size, self.size)
+        e_per_adu = draw.log_uniform(0.2, 1.0) * (1 + 0.03 * draw.normal(*shape))
+        return CameraNoise(
+            quantum_efficiency=draw.uniform(0.6, 0.95),
+            em_gain=1.0,
+            e_per_adu=e_per_adu,
+            baseline=draw.uniform(80, 120) + 2 * draw.normal(*shape),
+            read_noise=draw.uniform(0.8, 2.0) * torch.exp(0.25 * draw.normal(*shape)),
+            spurious_charge=draw.log_uniform(0.001, 0.1),
+        )
+
+
+class _Draw:
+    """Random numbers of one generator, by distribution."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=self.generator))
+
+    def log_uniform(self, low: float, high: float) -> float:
+        return math.exp(self.uniform(math.log(low), math.log(high)))
+
+    def uniforms(self, count: int) -> Tensor:
+        return torch.rand(count, generator=self.generator)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator)
