@@ -43,10 +43,11 @@ FRAMES_ENOUGH = 100
 DEFAULT_PIXEL_SIZE = 100.0
 """Pixel size that ``camera=estimate`` falls back on [nm]."""
 PIXEL_SIZE_WARNING = (
-    f"The pixel size is not known, {DEFAULT_PIXEL_SIZE:g} nm is assumed: all distances and uncertainties scale with it. "
-    "Give camera.pixel_size=…"
-)UNIFORM_WARNING = (
-    "The frames are too uniform or too few to separate baseline and gain: the baseline is about the darkest value seen. "
+    f"The pixel size is not known, {DEFAULT_PIXEL_SIZE:g} nm is assumed: all distances and uncertainties scale "
+    "with it. Give camera.pixel_size=…"
+)
+UNIFORM_WARNING = (
+    "The frames are too uniform or too few to separate baseline and gain: the baseline is about the darkest value. "
     "Take dark frames and give camera.baseline=…"
 )
 
