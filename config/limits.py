@@ -1,0 +1,131 @@
+"""What a value may be, beyond its type. Units are those of config/schema.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from config.errors import SettingsError
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+
+POSITIVE = math.ulp(0.0)
+"""The smallest float above zero: a lower limit that shuts out zero itself."""
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "camera.e_per_adu": (POSITIVE, math.inf),
+    "camera.em_gain": (POSITIVE, math.inf),
+    "camera.quantum_efficiency": (POSITIVE, 1),
+    "camera.read_noise": (0, math.inf),
+    "camera.spurious_charge": (0, math.inf),
+    "camera.pixel_size": (POSITIVE, math.inf),
+    "camera.saturation": (1, math.inf),
+    "optics.psf_sigma": (POSITIVE, math.inf),
+    "network.past": (0, math.inf),
+    "network.future": (0, math.inf),
+    "network.features": (1, math.inf),
+    "network.heads": (1, math.inf),
+    "training.steps": (1, math.inf),
+    "training.batch_size": (1, math.inf),
+    "training.sequence": (1, math.inf),
+    "training.size": (8, math.inf),
+    "training.learning_rate": (POSITIVE, math.inf),
+    "training.warmup": (0, math.inf),
+    "training.weight_decay": (0, math.inf),
+    "training.gradient_clip": (POSITIVE, math.inf),
+    "training.ema": (0, 1),
+    "training.threads": (1, math.inf),
+    "training.checkpoint_every": (1, math.inf),
+    "training.domain.emccd_fraction": (0, 1),
+    "dataset.frames": (1, math.inf),
+    "dataset.height": (1, math.inf),
+    "dataset.width": (1, math.inf),
+    "dataset.exposure": (POSITIVE, math.inf),
+    "dataset.density": (0, math.inf),
+    "dataset.photons": (POSITIVE, math.inf),
+    "dataset.photons_sd": (0, math.inf),
+    "dataset.background": (0, math.inf),
+    "dataset.background_variation": (0, math.inf),
+    "dataset.on_time": (POSITIVE, math.inf),
+    "dataset.off_time": (POSITIVE, math.inf),
+    "dataset.blinks": (POSITIVE, math.inf),
+    "dataset.labels": (1, math.inf),
+    "run.start": (0, math.inf),
+    "run.stop": (1, math.inf),
+    "run.threads": (1, math.inf),
+    "run.block": (1, math.inf),
+    "run.queue": (1, math.inf),
+    "run.threshold": (0, 1),
+    "run.image_pixel": (POSITIVE, math.inf),
+}
+"""Smallest and largest value, both allowed. A setting that is None is not checked."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "training.precision": ("bf16", "fp32"),
+    "training.device": ("auto", "cpu", "cuda"),
+    "dataset.structure": ("random", "lines", "ring"),
+    "run.runtime": ("auto", "onnx", "torch"),
+    "run.device": ("auto", "cpu", "cuda"),
+}
+"""Values a setting may have, where there are few."""
+
+FORMATS = ("csv", "parquet", "hdf5")
+"""Tables that ``run.formats`` may name."""
+
+
+def leaves(settings: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting as (dotted key, value), groups unfolded, in the order of the schema."""
+    assert is_dataclass(settings)
+    for entry in fields(settings):
+        key, value = f"{prefix}{entry.name}", getattr(settings, entry.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def check(settings: Settings) -> None:
+    """Raise SettingsError for the first value that is out of range."""
+    for key, value in leaves(settings):
+        if value is not None:
+            _check_range(key, value)
+            _check_choice(key, value)
+    _check_domain(settings)
+    _check_run(settings)
+
+
+def _check_range(key: str, value: Any) -> None:
+    low, high = LIMITS.get(key, (-math.inf, math.inf))
+    if key in LIMITS and not low <= value <= high:
+        raise SettingsError(f"{key}: expected {_range_in_words(low, high)}, found {value}. Change {key}.")
+
+
+def _range_in_words(low: float, high: float) -> str:
+    lower = "a number above 0" if low == POSITIVE else f"a number of {low:g} or more"
+    return lower if math.isinf(high) else f"{lower} and at most {high:g}"
+
+
+def _check_choice(key: str, value: Any) -> None:
+    if key in CHOICES and value not in CHOICES[key]:
+        raise SettingsError(f"{key}: expected one of {', '.join(CHOICES[key])}; found {value!r}.")
+
+
+def _check_domain(settings: Settings) -> None:
+    for key, value in leaves(settings.training.domain, "training.domain."):
+        bounds = cast("list[float]", value) if isinstance(value, list) else [0.0, 0.0]
+        if not (len(bounds) == 2 and 0 <= bounds[0] <= bounds[1]):
+            raise SettingsError(f"{key}: expected [smallest, largest], 0 or more, found {value}.")
+
+
+def _check_run(settings: Settings) -> None:
+    run = settings.run
+    if run.roi is not None and not (len(run.roi) == 4 and min(run.roi[:2]) >= 0 and min(run.roi[2:]) >= 1):
+        raise SettingsError(f"run.roi: expected [x, y, width, height] in pixels, found {run.roi}.")
+    if run.stop is not None and run.stop <= run.start:
+        raise SettingsError(f"run.stop: expected a frame after run.start ({run.start}), found {run.stop}.")
+    unknown = [name for name in run.formats if name not in FORMATS]
+    if unknown:
+        raise SettingsError(f"run.formats: expected some of {', '.join(FORMATS)}; found {', '.join(unknown)}.")
