@@ -109,7 +109,7 @@ def _build(settings: CameraSettings, values: dict[str, float], maps: CameraMaps 
         name=settings.name,
         baseline=maps.offset,
         e_per_adu=1.0 / maps.gain,
-        read_noise=np.sqrt(maps.variance, dtype=np.float32) / maps.gain,
+        read_noise=(np.sqrt(maps.variance) / maps.gain).astype(np.float32),
         **scalars,
     )
 

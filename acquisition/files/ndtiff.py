@@ -1,0 +1,175 @@
+"""NDTiff, the folder that pycro-manager and Micro-Manager write: an index file and TIFF files of up to 4 GB."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ndstorage.ndtiff_file import SingleNDTiffReader
+from ndstorage.ndtiff_index import NDTiffIndexEntry
+
+from acquisition.files import metadata
+from acquisition.files.checks import check_axes, rgb_error, sizes_error
+from acquisition.files.stack import Int64s, PlainStack, StackInfo
+from config.errors import SourceUnreadable
+
+log = logging.getLogger(__name__)
+
+INDEX = "NDTiff.index"
+Entry = tuple[dict[str, Any], NDTiffIndexEntry]
+"""Where an image stands on the axes, and where it lies on disk."""
+
+
+def dataset_folder(path: Path) -> Path | None:
+    """The folder of the NDTiff dataset that ``path`` is, or is a stack file of; None where it is none."""
+    if path.is_file():
+        inside = "NDTiffStack" in path.name or path.name == INDEX
+        return path.parent if inside and (path.parent / INDEX).is_file() else None
+    # Multi-resolution datasets keep the recorded frames in a folder of their own.
+    candidates = (path, path / "Full resolution")
+    return next((folder for folder in candidates if (folder / INDEX).is_file()), None)
+
+
+def open_ndtiff(folder: Path) -> NDTiffStack:
+    """Open the dataset in ``folder``. Images are ordered by time, then by the one other axis there may be; a point of
+    this grid without an image is a gap in the frame numbers. Raises SourceUnreadable.
+    """
+    entries = _entries(folder)
+    if not entries:
+        raise SourceUnreadable(f"{folder.name} is an NDTiff dataset without images: its index is empty.")
+    numbers = _numbers([axes for axes, _ in entries], folder.name)
+    order = np.argsort(numbers, kind="stable")
+    images = [entries[place][1] for place in order]
+    _check(images, folder.name)
+    return NDTiffStack(folder, images, numbers[order])
+
+
+class NDTiffStack(PlainStack):
+    """The images of an NDTiff dataset; each has metadata of its own."""
+
+    def __init__(self, folder: Path, images: list[NDTiffIndexEntry], numbers: Int64s) -> None:
+        self._images, self._folder = images, folder
+        self._readers: dict[str, SingleNDTiffReader] = {}
+        names = sorted({image.filename for image in images})
+        files = np.array([names.index(image.filename) for image in images], dtype=np.int64)
+        offsets = np.array([image.pix_offset for image in images], dtype=np.int64)
+        info = self._describe(numbers)
+        super().__init__(
+            info, partial(metadata.micromanager_times, self.tags), [folder / name for name in names], files, offsets
+        )
+
+    def close(self) -> None:
+        """See Stack."""
+        super().close()
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def tags(self, place: int) -> Mapping[str, Any]:
+        """Micro-Manager's tags of one image with the summary's merged in; empty where they cannot be read."""
+        image = self._images[place]
+        try:
+            reader = self._reader(image.filename)
+            return {**reader.summary_md, **reader.read_metadata(image)}
+        except (ValueError, TypeError):
+            return {}
+
+    def _reader(self, filename: str) -> SingleNDTiffReader:
+        if filename not in self._readers:
+            self._readers[filename] = SingleNDTiffReader(str(self._folder / filename))
+        return self._readers[filename]
+
+    def _describe(self, numbers: Int64s) -> StackInfo:
+        first, tags = self._images[0], self.tags(0)
+        depth = first.get_bit_depth()
+        return StackInfo(
+            name=self._folder.name,
+            height=first.image_height,
+            width=first.image_width,
+            dtype=np.dtype("<u2" if first.get_byte_depth() == 2 else "u1"),
+            numbers=numbers,
+            readable=_complete(self._folder, self._images),
+            exposure=metadata.micromanager_interval(tags),
+            camera={"saturation": 2.0**depth - 1.0} | metadata.micromanager_camera(tags),
+        )
+
+
+def _entries(folder: Path) -> list[Entry]:
+    """All complete entries of the index; a dataset whose writer died ends with half an entry or with zeros."""
+    data = (folder / INDEX).read_bytes()
+    entries: list[Entry] = []
+    position = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        while position < len(data):
+            try:
+                found = NDTiffIndexEntry.unpack_single_index_entry(data, position)
+            except (struct.error, ValueError):
+                log.warning("%s: the index ends within an entry, after %d images", folder.name, len(entries))
+                break
+            if found is None:
+                break
+            position, axes, image = found
+            entries.append((axes, image))
+    return entries
+
+
+def _numbers(places: list[dict[str, Any]], name: str) -> Int64s:
+    """Frame numbers: the place of each image on the grid of the axes, time outermost."""
+    levels = {
+        axis: _levels(axis, places) for axis in sorted({axis for place in places for axis in place}, key=_time_first)
+    }
+    check_axes({axis: len(values) for axis, values in levels.items()}, name)
+    numbers = np.zeros(len(places), dtype=np.int64)
+    for axis, values in levels.items():
+        index = np.array([values[place.get(axis, next(iter(values)))] for place in places], dtype=np.int64)
+        numbers = numbers * len(values) + index
+    return numbers
+
+
+def _time_first(axis: str) -> tuple[bool, str]:
+    return axis != "time", axis
+
+
+def _levels(axis: str, places: list[dict[str, Any]]) -> dict[Any, int]:
+    """Index of each value on an axis. Time points are numbers already, and one without an image counts too."""
+    values = list(dict.fromkeys(place[axis] for place in places if axis in place))
+    if all(isinstance(value, int) for value in values):
+        first = min(0, *values)
+        steps = range(first, max(values) + 1) if axis == "time" else sorted(values)
+        return {value: index for index, value in enumerate(steps)}
+    return {value: index for index, value in enumerate(values)}
+
+
+def _check(images: list[NDTiffIndexEntry], name: str) -> None:
+    if any(image.is_rgb() for image in images):
+        raise rgb_error(name)
+    shape = (images[0].image_height, images[0].image_width)
+    for place, image in enumerate(images):
+        if (image.image_height, image.image_width) != shape or image.pixel_type != images[0].pixel_type:
+            raise sizes_error(name, place, (image.image_height, image.image_width), shape)
+
+
+def _complete(folder: Path, images: list[NDTiffIndexEntry]) -> int:
+    """Images from the first whose pixels end before their file does. Raises SourceUnreadable for a missing file."""
+    sizes = {name: _size(folder, name) for name in {image.filename for image in images}}
+    for place, image in enumerate(images):
+        end = image.pix_offset + image.image_width * image.image_height * image.get_byte_depth()
+        if end > sizes[image.filename]:
+            return place
+    return len(images)
+
+
+def _size(folder: Path, name: str) -> int:
+    try:
+        return (folder / name).stat().st_size
+    except OSError as error:
+        raise SourceUnreadable(
+            f"{folder.name}: {name}, which the index names, is not there. Copy all files of the dataset."
+        ) from error
