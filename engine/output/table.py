@@ -91,7 +91,8 @@ def table_from_columns(columns: Mapping[str, NDArray[Any]], metadata: Mapping[st
 def _column(field: pa.Field[Any], values: NDArray[Any] | None, rows: int) -> pa.Array[Any]:
     filled = np.full(rows, np.nan) if values is None else values
     unknown = np.ones(rows, bool) if values is None and field.nullable else None
-    return pa.array(filled.astype(field.type.to_pandas_dtype()), field.type, mask=unknown)
+    array: pa.Array[Any] = pa.array(filled.astype(field.type.to_pandas_dtype()), field.type, mask=unknown)
+    return array
 
 
 def conform(table: pa.Table, name: str) -> pa.Table:

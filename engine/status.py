@@ -1,0 +1,109 @@
+"""What a running pipeline tells of itself: its state, and a frozen snapshot of its figures."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from engine.ledger import Ranges, numbers_of
+
+
+class State(Enum):
+    """Where a pipeline stands."""
+
+    IDLE = "idle"
+    """Not started."""
+    RUNNING = "running"
+    """Frames come."""
+    STOPPING = "stopping"
+    """No more frames are taken; those that came are worked off."""
+    FINISHED = "finished"
+    """The source came to its end, and every frame that came was analysed."""
+    STOPPED = "stopped"
+    """Stopped on request; every frame that came was analysed."""
+    FAILED = "failed"
+    """An error ended it."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (State.FINISHED, State.STOPPED, State.FAILED)
+
+
+@dataclass(frozen=True)
+class Status:
+    """A snapshot."""
+
+    state: State
+    acquired: int
+    """Frames that came from the source."""
+    analysed: int
+    """Frames whose localisations are decided and recorded."""
+    localisations: int
+    """Localisations that the recorder has taken."""
+    expected: int | None
+    """Frames that the source announced, if it did."""
+    waiting: tuple[int, int]
+    """Blocks that wait for inference, and batches that wait for the recorder."""
+    rate_in: float
+    """Frames acquired per second, over the last seconds."""
+    rate_out: float
+    """Frames analysed per second, over the last seconds."""
+    elapsed: float
+    """Seconds since the start, up to the end of the run."""
+    missing: Ranges
+    """Numbers between the first and the last frame that never came from the source."""
+    pending: Ranges
+    """Numbers of frames that came and are not analysed: yet, or, once the run has failed, never."""
+    dropped_sinks: tuple[str, ...]
+    """Sinks that failed and were dropped, with their errors."""
+    error: Exception | None
+    """What ended the run."""
+
+    @property
+    def lag(self) -> int:
+        """Frames that came and are not yet analysed."""
+        return self.acquired - self.analysed
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames analysed per second since the start."""
+        return self.analysed / self.elapsed if self.elapsed > 0 else 0.0
+
+    @property
+    def end_reason(self) -> str:
+        """``running``, ``finished``, ``stopped`` or ``failed: message``."""
+        if self.state is State.FAILED:
+            return f"failed: {self.error or 'unknown'}"
+        return self.state.value if self.state.over else "running"
+
+    def not_analysed(self) -> list[int]:
+        """Every frame number that this run owes an answer for: those that never came, and those still pending."""
+        return numbers_of(self.missing, self.pending)
+
+
+class RateMeter:
+    """Counts per second over a window of time. One thread counts, any thread asks."""
+
+    def __init__(self, clock: Callable[[], float], window: float = 3.0) -> None:
+        """``clock`` gives seconds."""
+        self._clock = clock
+        self._window = window
+        self._marks: deque[tuple[float, int]] = deque()
+        self._latest = (clock(), 0.0)
+
+    def count(self, total: int) -> None:
+        """Note the total so far."""
+        now = self._clock()
+        self._marks.append((now, total))
+        while len(self._marks) > 2 and now - self._marks[0][0] > self._window:
+            self._marks.popleft()
+        first, before = self._marks[0]
+        self._latest = now, ((total - before) / (now - first) if now > first else 0.0)
+
+    def rate(self) -> float:
+        """Per second; 0 where nothing was counted for a whole window."""
+        when, rate = self._latest
+        return rate if self._clock() - when <= self._window else 0.0
