@@ -51,7 +51,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "dataset.background_variation": (0, math.inf),
     "dataset.on_time": (POSITIVE, math.inf),
     "dataset.off_time": (POSITIVE, math.inf),
-    "dataset.blinks": (POSITIVE, math.inf),
+    "dataset.blinks": (1, math.inf),
     "dataset.labels": (1, math.inf),
     "run.start": (0, math.inf),
     "run.stop": (1, math.inf),

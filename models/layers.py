@@ -80,7 +80,7 @@ class TemporalAttention(nn.Module):
         query = self._heads(self.query(normal[:, first : first + count]))
         key, value = (self._heads(part) for part in self.key_value(normal).chunk(2, -1))
         mixed = functional.scaled_dot_product_attention(query, key, value, self._mask(valid, first, count, x.dtype))
-        mixed = mixed.transpose(1, 2).reshape(batch, height, width, count, channels).permute(0, 3, 1, 2, 4)
+        mixed = mixed.transpose(1, 2).contiguous().reshape(batch, height, width, count, channels).permute(0, 3, 1, 2, 4)
         x = x[:, first : first + count] + self.out(mixed)
         return x + self.mlp(self.norm_mlp(x))
 

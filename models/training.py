@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -92,7 +93,11 @@ class Training(lightning.LightningModule):
 
 
 def train(settings: Settings) -> Path:
-    """Train as the settings say and give the checkpoint's path. Raises TrainingError, SettingsError."""
+    """Train as the settings say and give the checkpoint's path. Raises TrainingError, SettingsError.
+
+    Beside the checkpoint ``last.ckpt`` stand the curves, ``curves/from_step_N/metrics.csv``, one file a start.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     recipe = settings.training
     if recipe.precision not in PRECISION:
         raise TrainingError(f"training.precision={recipe.precision}: expected one of {', '.join(PRECISION)}")
@@ -102,8 +107,7 @@ def train(settings: Settings) -> Path:
     folder = Path(recipe.output)
     newest = folder / "last.ckpt"
     resume = newest if recipe.resume and newest.exists() else None
-    if resume:
-        _check_same(resume, settings.network, recipe)
+    begun = _check_same(resume, settings.network, recipe) if resume else 0
     trainer = lightning.Trainer(
         accelerator=recipe.device,
         devices=1,
@@ -111,11 +115,13 @@ def train(settings: Settings) -> Path:
         max_steps=recipe.steps,
         gradient_clip_val=recipe.gradient_clip,
         callbacks=_callbacks(folder, recipe),
-        logger=CSVLogger(folder, name=None, version=""),
+        logger=CSVLogger(folder, name="curves", version=f"from_step_{begun}"),
         log_every_n_steps=min(50, recipe.checkpoint_every),
         enable_model_summary=False,
     )
     trainer.fit(Training(settings.network, recipe), ckpt_path=resume, weights_only=True)
+    if trainer.global_step % recipe.checkpoint_every:
+        trainer.save_checkpoint(newest)
     return newest
 
 
@@ -132,17 +138,19 @@ def load_checkpoint(path: Path) -> tuple[NetworkSettings, TrainingSettings, dict
 
 
 def _callbacks(folder: Path, recipe: TrainingSettings) -> list[Callback]:
-    keep = ModelCheckpoint(folder, filename="last", every_n_train_steps=recipe.checkpoint_every, save_last=False,
-                           enable_version_counter=False, save_on_train_epoch_end=True)
+    keep = ModelCheckpoint(
+        folder, filename="last", every_n_train_steps=recipe.checkpoint_every, enable_version_counter=False
+    )
     return [keep, *([EMAWeightAveraging(decay=recipe.ema)] if recipe.ema else [])]
 
 
-def _check_same(checkpoint: Path, network: NetworkSettings, recipe: TrainingSettings) -> None:
-    """Refuse to go on with a training whose settings were others, save those that only steer this machine."""
-    old_network, old_recipe, *_ = load_checkpoint(checkpoint)
+def _check_same(checkpoint: Path, network: NetworkSettings, recipe: TrainingSettings) -> int:
+    """Steps already taken; refuses a training whose settings were others, save those that only steer this machine."""
+    old_network, old_recipe, _, steps = load_checkpoint(checkpoint)
     free = {name: getattr(recipe, name) for name in ("device", "threads", "output", "checkpoint_every", "resume")}
     if old_network != network or replace(old_recipe, **free) != recipe:
         raise TrainingError(
             f"{checkpoint} was made with other settings. Give them again, or start anew with "
             f"training.output=ANOTHER_FOLDER or training.resume=false."
         )
+    return steps

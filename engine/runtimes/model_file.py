@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from config.errors import ModelFileInvalid
 
 FORMAT = 1
 """Version of the description; a reader refuses a newer one."""
+
+METADATA_KEY = "liveloc"
+"""Under this key the description stands in a file's own metadata."""
 
 ROW_COLUMNS = (
     "frame",
@@ -76,3 +81,46 @@ class ModelDescription:
             return cls(**{**raw, **tuples})
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileInvalid(f"this model file's description cannot be read: {error}. Export it again.") from error
+
+
+def blank_shape(description: ModelDescription, height: int, width: int) -> tuple[int, int, int, int]:
+    """Shape (S, C, h, w) of the state for frames of (height, width) pixels."""
+    channels, shrink = description.state_shape
+    return sum(description.context), channels, -(-height // shrink), -(-width // shrink)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, as run.json keeps it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def domain_warnings(
+    description: ModelDescription, *, pixel_size: float, psf_sigma: float | None, em_gain: float
+) -> list[str]:
+    """What of an acquisition lies outside what the model was trained for, in words.
+
+    ``pixel_size`` and ``psf_sigma`` in nm.
+    """
+    warnings = []
+    kind = "emccd" if em_gain > 1 else "scmos"
+    if kind not in description.cameras:
+        warnings.append(f"The model {description.name} was trained for {', '.join(description.cameras)}, not for {kind}.")
+    low, high = description.psf_sigma
+    if psf_sigma is not None and not low <= psf_sigma / pixel_size <= high:
+        warnings.append(
+            f"The PSF is {psf_sigma / pixel_size:.2f} pixels wide (sigma); the model {description.name} was trained for "
+            f"{low} to {high}. Positions and photons may be biased."
+        )
+    return warnings
+
+
+def photon_warnings(description: ModelDescription, photons: float, background: float) -> list[str]:
+    """The same for the medians that a run found [photons], [photons / pixel]."""
+    pairs = (("photons per localisation", photons, description.photons), ("background", background, description.background))
+    return [
+        f"The median {name} is {value:.3g}; the model {description.name} was trained for {low:g} to {high:g}. "
+        "Check the camera's baseline and gain."
+        for name, value, (low, high) in pairs
+        if not low <= value <= high
+    ]

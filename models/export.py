@@ -1,0 +1,139 @@
+"""From a checkpoint to model files: one in ONNX, one with the weights for torch, both with the same description inside.
+
+The torch form is safetensors, not torch.export's archive: that one unpickles when it is read (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from config.errors import ExportMismatch, ModelFileInvalid
+from config.schema import NetworkSettings, TrainingSettings
+from engine.runtimes.model_file import METADATA_KEY, ModelDescription, blank_shape
+from engine.runtimes.onnx_runtime import OnnxRuntime
+from engine.runtimes.torch_runtime import TorchRuntime
+from models.attention_unet import SHRINK
+from models.registry import build_network
+from models.streaming import StreamStep
+from models.training import load_checkpoint
+
+OPSET = 20
+
+
+def export(checkpoint: Path, output: Path, name: str | None = None) -> ModelDescription:
+    """Write ``output`` with suffixes .onnx and .safetensors, and check that both give the same.
+
+    Raises TrainingError for a checkpoint that cannot be read, ExportMismatch when the forms disagree.
+    """
+    network, training, weights, steps = load_checkpoint(checkpoint)
+    description = describe(network, training, steps, name or output.stem)
+    module = StreamStep(build_network(network)).eval()
+    module.network.load_state_dict(weights)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_weights(module, description, output.with_suffix(".safetensors"))
+    write_onnx(module, description, output.with_suffix(".onnx"))
+    check_parity(output)
+    return description
+
+
+def build_step(path: Path) -> tuple[StreamStep, ModelDescription]:
+    """The streaming graph of a .safetensors model file. Raises ModelFileInvalid."""
+    try:
+        with safe_open(path, "pt") as file:
+            description = ModelDescription.from_json((file.metadata() or {})[METADATA_KEY])
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        module = StreamStep(build_network(NetworkSettings(**description.settings["network"])))
+        module.network.load_state_dict(weights)
+    except ModelFileInvalid:
+        raise
+    except Exception as error:
+        raise ModelFileInvalid(f"{path} cannot be read as a liveloc model: {error}. Export it again.") from error
+    return module.eval(), description
+
+
+def describe(network: NetworkSettings, training: TrainingSettings, steps: int, name: str) -> ModelDescription:
+    """What a trained network says of itself."""
+    domain = training.domain
+    settings = {"network": asdict(network), "training": asdict(training)}
+    cameras = [kind for kind, share in (("emccd", domain.emccd_fraction), ("scmos", 1 - domain.emccd_fraction)) if share]
+    return ModelDescription(
+        name=name,
+        version=version("liveloc"),
+        context=(network.past, network.future),
+        state_shape=(network.features + SHRINK**2, SHRINK),
+        psf_sigma=(domain.psf_sigma[0], domain.psf_sigma[1]),
+        photons=(domain.photons[0], domain.photons[1]),
+        background=(domain.background[0], domain.background[1]),
+        density=(domain.density[0], domain.density[1]),
+        cameras=tuple(cameras),
+        settings=settings,
+        settings_hash=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+        made_by={"liveloc": version("liveloc"), "torch": torch.__version__, "steps": str(steps)},
+    )
+
+
+def write_weights(module: StreamStep, description: ModelDescription, path: Path) -> None:
+    """The weights with the description as safetensors metadata."""
+    save_file(module.network.state_dict(), path, {METADATA_KEY: description.to_json()})
+
+
+def write_onnx(module: StreamStep, description: ModelDescription, path: Path) -> None:
+    """The streaming graph in ONNX, any block length, height and width, the description in its metadata."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own deprecations
+        program = torch.onnx.export(
+            module,
+            example_inputs(description),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["photons", "state", "valid", "threshold"],
+            output_names=["rows", "next_state"],
+            dynamic_shapes=_dynamic_shapes(),
+            external_data=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {METADATA_KEY: description.to_json()})
+    onnx.save(model, path)
+
+
+def example_inputs(description: ModelDescription, frames: int = 5, size: tuple[int, int] = (22, 26)) -> tuple[Tensor, ...]:
+    """Plausible inputs of the streaming graph: noise with a few bright spots, some frames missing."""
+    generator = torch.Generator().manual_seed(0)
+    photons = torch.poisson(torch.full((frames, *size), 20.0), generator=generator)
+    photons[:, 5::9, 5::9] += 400
+    state = torch.rand(blank_shape(description, *size), generator=generator)
+    valid = torch.arange(state.shape[0] + frames) >= 2
+    return photons, state, valid, torch.tensor(0.5)
+
+
+def check_parity(output: Path) -> None:
+    """Run both files on the same frames. Raises ExportMismatch above 1e-3 of a pixel or when rows differ."""
+    module, description = build_step(output.with_suffix(".safetensors"))
+    photons, _, _, _ = example_inputs(description, frames=12, size=(41, 38))
+    runs = [TorchRuntime(module, description, "cpu"), OnnxRuntime(output.with_suffix(".onnx"), "cpu")]
+    valid = np.arange(sum(description.context) + len(photons)) >= sum(description.context)
+    rows = [run.step(photons.numpy(), run.blank_state(41, 38), valid, 0.3)[0] for run in runs]
+    if rows[0].shape != rows[1].shape or not np.allclose(rows[0][:, :3], rows[1][:, :3], atol=1e-3):
+        raise ExportMismatch(
+            f"{output}: the ONNX graph gives {len(rows[1])} rows where torch gives {len(rows[0])}, or other positions. "
+            "Do not use this file; try another onnx or torch version."
+        )
+
+
+def _dynamic_shapes() -> tuple[dict[int, object], ...]:
+    dim = torch.export.Dim.DYNAMIC
+    return ({0: dim, 1: dim, 2: dim}, {2: dim, 3: dim}, {0: dim}, {})

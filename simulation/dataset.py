@@ -1,0 +1,68 @@
+"""A simulated acquisition on disk: frames.ome.tif, emitters.parquet, settings.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+import tifffile
+from omegaconf import OmegaConf
+
+from acquisition.camera import Camera
+from config.errors import SettingsError
+from config.schema import Settings
+from simulation.simulator import Simulator
+
+BLOCK = 64
+"""Frames rendered at once."""
+
+
+def make_simulator(settings: Settings) -> Simulator:
+    """The simulator that the settings describe. Raises CalibrationMissing, SettingsError."""
+    shape = (settings.dataset.height, settings.dataset.width)
+    if settings.optics.psf_sigma is None:
+        raise SettingsError("a simulation needs optics.psf_sigma in nm, such as optics.psf_sigma=135 or optics=challenge")
+    camera = Camera.from_settings(settings.camera, {}, shape, (0, 0))
+    return Simulator(settings.dataset, camera, settings.optics.psf_sigma)
+
+
+def write_dataset(settings: Settings, folder: Path, progress: Callable[[int], None] = lambda frames: None) -> Path:
+    """Simulate into ``folder``; ``progress`` is told how many frames are written. Gives the path of the frames.
+
+    Raises SettingsError when the folder already holds frames, and what ``make_simulator`` raises.
+    """
+    frames = folder / "frames.ome.tif"
+    if frames.exists():
+        raise SettingsError(f"{frames} is already there. Give another folder: dataset.output=FOLDER")
+    simulator = make_simulator(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)), encoding="utf-8")
+    parquet.write_table(simulator.emitters(), folder / "emitters.parquet")
+    _write_frames(simulator, frames, progress)
+    return frames
+
+
+def _write_frames(simulator: Simulator, path: Path, progress: Callable[[int], None]) -> None:
+    total = simulator.dataset.frames
+    micrometres = simulator.camera.pixel_size / 1000
+    metadata = {
+        "axes": "TYX",
+        "PhysicalSizeX": micrometres,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": micrometres,
+        "PhysicalSizeYUnit": "µm",
+        "TimeIncrement": simulator.dataset.exposure,
+        "TimeIncrementUnit": "ms",
+    }
+
+    def pages() -> object:
+        for start in range(0, total, BLOCK):
+            stop = min(start + BLOCK, total)
+            yield from simulator.frames(start, stop)
+            progress(stop)
+
+    big = total * simulator.shape[0] * simulator.shape[1] * 2 > 2**31
+    tifffile.imwrite(
+        path, pages(), shape=(total, *simulator.shape), dtype="uint16", metadata=metadata, bigtiff=big, ome=True
+    )
