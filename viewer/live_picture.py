@@ -20,7 +20,7 @@ Colours: TypeAlias = NDArray[np.uint8]
 LOG = "localisations.arrows"
 """The log in a run folder."""
 REPORT = "run.json"
-"""What a run leaves in its folder; it holds ``end_reason`` once the run has ended."""
+"""A run's account of itself; its ``end_reason`` is "running" until the run has ended."""
 MAX_PIXELS = 6_000_000
 """Largest picture [pixels]: shading one this size takes a tenth of a second."""
 LEVELS = 1024
@@ -99,9 +99,9 @@ def _sum(one: Floats, other: Floats) -> Floats:
 
 
 def _end_reason(report: Path) -> str | None:
-    """The end reason that a run's report holds, None while there is none or it is half written."""
+    """The end reason in a run's report; None while the report is missing or half written, or the run goes on."""
     try:
-        content = json.loads(report.read_text(encoding="utf-8"))
+        reason = json.loads(report.read_text(encoding="utf-8")).get("end_reason")
     except (OSError, ValueError):
         return None
-    return str(content["end_reason"]) if content.get("end_reason") else None
+    return None if reason in (None, "running") else str(reason)

@@ -26,9 +26,9 @@ def record_ring(folder: Path, rows: int = 400) -> Recorder:
 
     folder.mkdir(exist_ok=True)
     angle = np.random.default_rng(1).uniform(0, 2 * np.pi, rows)
-    columns = {name: np.full(rows, 12.0, np.float32) for name in LOCALISATION_SCHEMA.names}
-    columns |= {"x": 3200 + 1000 * np.cos(angle), "y": 3200 + 1000 * np.sin(angle), "frame": np.arange(rows)}
-    arrays = [pa.array(columns[field.name]).cast(field.type) for field in LOCALISATION_SCHEMA]
+    columns = {"x": 3200 + 1000 * np.cos(angle), "y": 3200 + 1000 * np.sin(angle), "frame": np.arange(rows)}
+    known = [columns.get(field.name, np.full(rows, 12.0)) for field in LOCALISATION_SCHEMA]
+    arrays = [pa.array(values).cast(field.type) for values, field in zip(known, LOCALISATION_SCHEMA, strict=True)]
     recorder = Recorder(folder / LOG, {"pixel_size_nm": "100", "width_px": "64", "height_px": "64"})
     recorder.write(pa.RecordBatch.from_arrays(arrays, schema=LOCALISATION_SCHEMA))
     return recorder

@@ -1,0 +1,131 @@
+"""What a run shows in a terminal: a live line, warnings in words, a summary. Without a terminal: plain lines."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from engine.status import Status
+
+PLAIN_EVERY = 5.0
+"""Time between two plain lines [s]."""
+RANGES_SHOWN = 8
+"""Ranges of missing frames that a summary lists; run.json has all."""
+
+
+class RunProgress:
+    """Shows a run while it goes. A context; ``show`` is the pipeline's watcher."""
+
+    def __init__(self, console: Console, title: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._title, self._clock = console, title, clock
+        self._live = _progress(console) if console.is_terminal else None
+        self._task: TaskID | None = None
+        self._next_line = clock() + PLAIN_EVERY
+
+    def show(self, status: Status) -> None:
+        """Show where the run stands. Called a few times a second."""
+        if self._live is not None:
+            self._show_live(self._live, status)
+        elif self._clock() >= self._next_line:
+            self._next_line = self._clock() + PLAIN_EVERY
+            self._console.print(one_line(status), highlight=False)
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def _show_live(self, live: Progress, status: Status) -> None:
+        if self._task is None:
+            self._task = live.add_task(escape(self._title), total=status.expected, words="")
+        live.update(self._task, completed=status.analysed, total=status.expected, words=one_line(status))
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
+    return Progress(*columns, console=console, refresh_per_second=5)
+
+
+def one_line(status: Status) -> str:
+    """Where a run stands: ``812/1,000 frames · 120 frames/s · 30,114 localisations · lag 4 frames``."""
+    expected = f"/{status.expected:,}" if status.expected is not None else ""
+    parts = [
+        f"{status.analysed:,}{expected} frames",
+        f"{status.rate_out:.0f} frames/s",
+        f"{status.localisations:,} localisations",
+        f"lag {status.lag:,}",
+    ]
+    lost = count(status.missing)
+    return " · ".join([*parts, f"{lost:,} missing"] if lost else parts)
+
+
+def count(ranges: Iterable[range]) -> int:
+    """How many numbers there are."""
+    return sum(map(len, ranges))
+
+
+def ranges_in_words(ranges: Sequence[range]) -> str:
+    """``3 (17, 40–41)``; ``none``."""
+    if not ranges:
+        return "none"
+    shown = [f"{r.start}" if len(r) == 1 else f"{r.start}–{r.stop - 1}" for r in ranges[:RANGES_SHOWN]]
+    more = ", …; run.json lists all" if len(ranges) > RANGES_SHOWN else ""
+    return f"{count(ranges):,} ({', '.join(shown)}{more})"
+
+
+def print_table(console: Console, rows: Iterable[tuple[str, str]], title: str = "") -> None:
+    """Two columns, a name and a value."""
+    table = Table(title=title or None, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(escape(name), escape(value))
+    console.print(table)
+
+
+def file_sizes(folder: Path) -> list[tuple[str, str]]:
+    """Each file of a folder with its size, for a summary."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return [(f"  {path.name}", size_in_words(path.stat().st_size)) for path in files]
+
+
+def size_in_words(size: float) -> str:
+    """Bytes for people: 312 B, 4.2 kB, 1.1 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+class WarningPrinter(logging.Handler):
+    """Prints each warning once, above whatever is live on the console."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by logging, from any thread, under the handler's lock."""
+        text = record.getMessage()
+        if text not in self._said:
+            self._said.add(text)
+            self._console.print(
+                f"[yellow]{record.levelname.lower()}:[/] {escape(text)}", highlight=False, soft_wrap=True
+            )
