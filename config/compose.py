@@ -37,7 +37,7 @@ def compose(overrides: Sequence[str] = ()) -> Settings:
     """The settings that the YAML groups give, after ``overrides`` such as ``camera=challenge_emccd`` or
     ``run.block=8``; later ones win. Raises SettingsError.
     """
-    prepared = [_prepare(override) for override in overrides]
+    prepared = _last_of_each([_prepare(override) for override in overrides])
     ConfigStore.instance().store(name="schema", node=Settings)
     try:
         with initialize_config_dir(config_dir=str(FOLDER), version_base="1.3"):
@@ -74,6 +74,11 @@ def _prepare(override: str) -> str:
     if key not in keys():
         raise SettingsError(_no_such_setting(key))
     return f"{key}={_quoted(value) if _is_text(key) else value}"
+
+
+def _last_of_each(prepared: list[str]) -> list[str]:
+    """Hydra refuses a group that is given twice; here the later one wins, as with any other setting."""
+    return list({override.partition("=")[0]: override for override in prepared}.values())
 
 
 def _option(group: str, value: str) -> str:

@@ -82,6 +82,10 @@ def test_a_later_override_wins() -> None:
     assert compose(["run.block=3", "run.block=5"]).run.block == 5
 
 
+def test_a_later_file_of_a_group_wins() -> None:
+    assert compose(["network=default", "network=small"]).network.name == "small"
+
+
 def test_benchmark_conditions() -> None:
     densities = {name: compose([f"dataset={name}"]).dataset.density for name in options("dataset")}
     expected = {"density_0_2": 0.2, "density_1": 1.0, "density_2": 2.0, "density_4": 4.0, "dim": 1.0}
