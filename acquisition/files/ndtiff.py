@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import struct
 import warnings
 from collections.abc import Mapping
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ndstorage.ndtiff_file import SingleNDTiffReader
 from ndstorage.ndtiff_index import NDTiffIndexEntry
 
 from acquisition.files import metadata
@@ -22,6 +23,10 @@ from config.errors import SourceUnreadable
 log = logging.getLogger(__name__)
 
 INDEX = "NDTiff.index"
+SUMMARY_LENGTH_AT = 24
+"""Byte of each file where the length of the summary metadata stands."""
+LONGEST_SUMMARY = 2**26
+"""A longer summary is none [bytes]."""
 Entry = tuple[dict[str, Any], NDTiffIndexEntry]
 """Where an image stands on the axes, and where it lies on disk."""
 
@@ -54,50 +59,53 @@ class NDTiffStack(PlainStack):
     """The images of an NDTiff dataset; each has metadata of its own."""
 
     def __init__(self, folder: Path, images: list[NDTiffIndexEntry], numbers: Int64s) -> None:
-        self._images, self._folder = images, folder
-        self._readers: dict[str, SingleNDTiffReader] = {}
         names = sorted({image.filename for image in images})
         files = np.array([names.index(image.filename) for image in images], dtype=np.int64)
         offsets = np.array([image.pix_offset for image in images], dtype=np.int64)
-        info = self._describe(numbers)
-        super().__init__(
-            info, partial(metadata.micromanager_times, self.tags), [folder / name for name in names], files, offsets
-        )
-
-    def close(self) -> None:
-        """See Stack."""
-        super().close()
-        for reader in self._readers.values():
-            reader.close()
-        self._readers.clear()
+        clock = partial(metadata.micromanager_times, self.tags)
+        super().__init__(_info(folder, images, numbers), clock, [folder / name for name in names], files, offsets)
+        self._images = images
 
     def tags(self, place: int) -> Mapping[str, Any]:
-        """Micro-Manager's tags of one image with the summary's merged in; empty where they cannot be read."""
-        image = self._images[place]
-        try:
-            reader = self._reader(image.filename)
-            return {**reader.summary_md, **reader.read_metadata(image)}
-        except (ValueError, TypeError):
-            return {}
+        """Micro-Manager's tags of one image; empty where they cannot be read."""
+        return _tags(self._file(int(self._files[place])), self._images[place])
 
-    def _reader(self, filename: str) -> SingleNDTiffReader:
-        if filename not in self._readers:
-            self._readers[filename] = SingleNDTiffReader(str(self._folder / filename))
-        return self._readers[filename]
 
-    def _describe(self, numbers: Int64s) -> StackInfo:
-        first, tags = self._images[0], self.tags(0)
-        depth = first.get_bit_depth()
-        return StackInfo(
-            name=self._folder.name,
-            height=first.image_height,
-            width=first.image_width,
-            dtype=np.dtype("<u2" if first.get_byte_depth() == 2 else "u1"),
-            numbers=numbers,
-            readable=_complete(self._folder, self._images),
-            exposure=metadata.micromanager_interval(tags),
-            camera={"saturation": 2.0**depth - 1.0} | metadata.micromanager_camera(tags),
-        )
+def _info(folder: Path, images: list[NDTiffIndexEntry], numbers: Int64s) -> StackInfo:
+    first = images[0]
+    readable = _complete(folder, images)
+    with (folder / first.filename).open("rb", buffering=0) as file:
+        tags = {**_summary(file), **_tags(file, first)}
+    return StackInfo(
+        name=folder.name,
+        height=first.image_height,
+        width=first.image_width,
+        dtype=np.dtype("<u2" if first.get_byte_depth() == 2 else "u1"),
+        numbers=numbers,
+        readable=readable,
+        exposure=metadata.micromanager_interval(tags),
+        camera={"saturation": 2.0 ** first.get_bit_depth() - 1.0} | metadata.micromanager_camera(tags),
+    )
+
+
+def _tags(file: FileIO, image: NDTiffIndexEntry) -> Mapping[str, Any]:
+    file.seek(image.metadata_offset)
+    return _json_object(file.read(image.metadata_length))
+
+
+def _summary(file: FileIO) -> Mapping[str, Any]:
+    """The summary metadata, which lies behind its length in the header of each file."""
+    file.seek(SUMMARY_LENGTH_AT)
+    length = int.from_bytes(file.read(4), "little")
+    return _json_object(file.read(length)) if length < LONGEST_SUMMARY else {}
+
+
+def _json_object(text: bytes) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def _entries(folder: Path) -> list[Entry]:

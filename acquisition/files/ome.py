@@ -18,12 +18,12 @@ from acquisition.files.tiff import (
     DAMAGE,
     Page,
     PagedStack,
-    chain_is_whole,
     check_page,
     frame_offset,
     is_plain,
     micromanager_tags,
     not_a_tiff,
+    sound_pages,
     stored_dtype,
     tiff_file,
 )
@@ -120,7 +120,7 @@ def _info(
     exposure = metadata.micromanager_interval(tags) if interval is None else interval * 1000.0
     readable = _complete(pages)
     planned, numbers = plan
-    whole = readable < len(pages) or all(chain_is_whole_at(member) for member in {_path(page) for page in pages})
+    whole = readable < len(pages) or all(_is_whole(member) for member in {_path(page) for page in pages})
     info = StackInfo(
         name=path.name,
         height=keyframe.shape[0],
@@ -152,10 +152,9 @@ def _complete(pages: list[Page]) -> int:
     return len(pages)
 
 
-def chain_is_whole_at(path: Path) -> bool:
-    """``chain_is_whole`` for a file that is not open."""
+def _is_whole(path: Path) -> bool:
     with tiff_file(path) as tiff:
-        return chain_is_whole(tiff)
+        return sound_pages(tiff)[1]
 
 
 def _path(page: Page) -> Path:

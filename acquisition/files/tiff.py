@@ -138,10 +138,23 @@ def is_plain(page: TiffPage) -> bool:
     return page.compression == 1 and page.is_contiguous and page.fillorder == 1
 
 
-def chain_is_whole(tiff: TiffFile) -> bool:
-    """Whether the last page that could be read says that it is the last one."""
+def sound_pages(tiff: TiffFile) -> tuple[int, bool]:
+    """How many pages can be read, and whether the last of them says that it is the last."""
+    stored = len(tiff.pages)
+    count = next((place + 1 for place in range(stored - 1, -1, -1) if _page_is_sound(tiff, place)), 0)
+    return count, count == stored and _is_last(tiff, tiff.pages[count - 1].offset)
+
+
+def _page_is_sound(tiff: TiffFile, place: int) -> bool:
+    try:
+        return tiff.pages[place].offset > 0
+    except DAMAGE:
+        return False
+
+
+def _is_last(tiff: TiffFile, offset: int) -> bool:
     form, file = tiff.tiff, tiff.filehandle
-    file.seek(tiff.pages[-1].offset)
+    file.seek(offset)
     tags = struct.unpack(form.tagnoformat, file.read(form.tagnosize))[0]
     file.seek(tags * form.tagsize, 1)
     following = file.read(form.offsetsize)
@@ -149,27 +162,30 @@ def chain_is_whole(tiff: TiffFile) -> bool:
 
 
 def _stack(tiff: TiffFile, path: Path) -> Stack:
-    page = tiff.pages.first
-    check_page(page, path.name)
-    announced = _announced(tiff, path.name)
-    if _lies_in_one_piece(tiff):
-        start = page.dataoffsets[0]
-        held = max(0, tiff.filehandle.size - start) // page.nbytes
-        numbers = np.arange(announced, dtype=np.int64)
-        info = _info(tiff, path, numbers, min(held, announced))
-        offsets = start + numbers * page.nbytes
-        clock = times_every(numbers, info.exposure)
-        tiff.close()
-        return PlainStack(info, clock, [path], np.zeros_like(numbers), offsets)
-    return _paged(tiff, path, announced)
-
-
-def _paged(tiff: TiffFile, path: Path, announced: int) -> PagedStack:
-    readable = _complete_pages(tiff)
+    check_page(tiff.pages.first, path.name)
+    stored, whole = sound_pages(tiff)
+    promised = _promised(tiff, path.name, stored)
     # A broken chain of pages means that at least one more frame was written than can be found.
-    announced = max(announced, readable if chain_is_whole(tiff) else readable + 1)
-    info = _info(tiff, path, np.arange(announced, dtype=np.int64), readable)
-    _check_last(tiff, path.name)
+    announced = max(promised, stored if whole else stored + 1)
+    if _lies_in_one_piece(tiff, stored, whole):
+        return _plain(tiff, path, announced, max(promised, stored))
+    return _paged(tiff, path, announced, stored)
+
+
+def _plain(tiff: TiffFile, path: Path, announced: int, findable: int) -> PlainStack:
+    page = tiff.pages.first
+    start = page.dataoffsets[0]
+    held = max(0, tiff.filehandle.size - start) // page.nbytes
+    numbers = np.arange(announced, dtype=np.int64)
+    info = _info(tiff, path, numbers, min(held, findable))
+    tiff.close()
+    clock = times_every(numbers, info.exposure)
+    return PlainStack(info, clock, [path], np.zeros_like(numbers), start + numbers * page.nbytes)
+
+
+def _paged(tiff: TiffFile, path: Path, announced: int, stored: int) -> PagedStack:
+    info = _info(tiff, path, np.arange(announced, dtype=np.int64), _complete_pages(tiff, stored))
+    _check_last(tiff, stored - 1, path.name)
     clock = times_every(info.numbers, info.exposure)
     if tiff.is_micromanager:
         clock = partial(metadata.micromanager_times, partial(micromanager_tags, tiff))
@@ -192,13 +208,12 @@ def _info(tiff: TiffFile, path: Path, numbers: Int64s, readable: int) -> StackIn
     )
 
 
-def _announced(tiff: TiffFile, name: str) -> int:
-    """Frames that the file should hold, by whoever wrote it."""
-    stored = len(tiff.pages)
+def _promised(tiff: TiffFile, name: str, stored: int) -> int:
+    """Frames that the file should hold, by whoever wrote it; 1 where it does not tell."""
     sizes = _imagej_sizes(tiff) if tiff.is_imagej else _shaped_sizes(tiff)
     if prod(sizes.values()) >= stored:
         check_axes(sizes, name)
-    return max(stored, prod(sizes.values()))
+    return prod(sizes.values())
 
 
 def _imagej_sizes(tiff: TiffFile) -> dict[str, int]:
@@ -218,17 +233,17 @@ def _shaped_sizes(tiff: TiffFile) -> dict[str, int]:
     return {AXIS_NAMES.get(axis, f"{axis}{i}"): size for i, (axis, size) in enumerate(zip(axes, shape, strict=False))}
 
 
-def _lies_in_one_piece(tiff: TiffFile) -> bool:
+def _lies_in_one_piece(tiff: TiffFile, stored: int, whole: bool) -> bool:
     """Whether all pixels follow one another without a gap.
 
     ImageJ and tifffile promise it, others happen to do it. Looked at in the first, middle and last page: evenly spaced
     by exactly one frame, they leave no room for anything else between them.
     """
-    first, stored = tiff.pages.first, len(tiff.pages)
+    first = tiff.pages.first
     if not is_plain(first):
         return False
     if stored == 1:
-        return tiff.is_imagej or chain_is_whole(tiff) or tiff.is_shaped
+        return tiff.is_imagej or tiff.is_shaped or whole
     start, step = first.dataoffsets[0], first.nbytes
     return all(
         page.hash == first.hash and page.dataoffsets[0] == start + place * step
@@ -237,9 +252,9 @@ def _lies_in_one_piece(tiff: TiffFile) -> bool:
     )
 
 
-def _complete_pages(tiff: TiffFile) -> int:
+def _complete_pages(tiff: TiffFile, stored: int) -> int:
     """Pages from the first whose pixels end before the file does."""
-    stored, size = len(tiff.pages), tiff.filehandle.size
+    size = tiff.filehandle.size
     for place in range(stored, 0, -1):
         page = tiff.pages[place - 1]
         if all(start + count <= size for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)):
@@ -247,10 +262,9 @@ def _complete_pages(tiff: TiffFile) -> int:
     return 0
 
 
-def _check_last(tiff: TiffFile, name: str) -> None:
+def _check_last(tiff: TiffFile, place: int, name: str) -> None:
     """Frames of different sizes usually show in the last page; the others are checked when they are read."""
-    place, first = len(tiff.pages) - 1, tiff.pages.first
-    last = tiff.pages[place]
+    first, last = tiff.pages.first, tiff.pages[place]
     if last.shape != first.shape or last.dtype != first.dtype:
         raise sizes_error(name, place, last.shape, first.shape)
 

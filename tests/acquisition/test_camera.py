@@ -115,7 +115,7 @@ def test_values_out_of_range_are_refused(field: str, value: float) -> None:
 
 def save_maps(path: Path, shape: tuple[int, ...] = (4, 5), **changes: Any) -> str:
     rng = np.random.default_rng(3)
-    arrays = {
+    arrays: dict[str, Any] = {
         "offset": rng.uniform(90, 110, shape),
         "gain": rng.uniform(2, 2.2, shape),
         "variance": rng.uniform(4, 40, shape),
