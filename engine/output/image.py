@@ -145,9 +145,8 @@ def write_png(
 ) -> None:
     """Write an image (H, W) of ``pixel`` nm as PNG, with a colour map of cmap and a scale bar of a round length.
 
-    White is the ``percentile`` of the lit pixels: those beyond a hundredth of that percentile of all that are not
-    nought, so that neither the far tails of Gaussians nor a few bright spots decide whether single molecules are seen.
-    An image with nothing in it is dark. Raises TableError where the disk refuses.
+    White is the ``percentile`` of the lit pixels (see ``white_level``), and ``gamma`` lifts what is dim, so that single
+    molecules are seen. An image with nothing in it is dark. Raises TableError where the disk refuses.
     """
     picture = Image.fromarray(_coloured(_stretched(image, percentile, gamma), colours))
     _draw_scale_bar(picture, pixel)
@@ -168,11 +167,15 @@ def _stretched(image: Floats, percentile: float, gamma: float) -> NDArray[np.uin
 
 
 def white_level(image: Floats, percentile: float = 99.0) -> float:
-    """The value that is shown white; 0 for an image with nothing in it."""
-    lit = image[image > 0]
-    if not lit.size:
+    """The value that is shown white: the ``percentile`` of the lit pixels; 0 for an image with nothing in it.
+
+    Lit is what exceeds a tenth of the ninetieth percentile of all pixels above 0: the far tails of the Gaussians, most
+    of those pixels, do not count, and a bead or two among the molecules does not raise that bar.
+    """
+    above = image[image > 0]
+    if not above.size:
         return 0.0
-    return float(np.percentile(lit[lit > np.percentile(lit, percentile) / 100], percentile))
+    return float(np.percentile(above[above > np.percentile(above, 90) / 10], percentile))
 
 
 def _coloured(bright: NDArray[np.uint8], colours: str) -> NDArray[np.uint8]:

@@ -172,7 +172,7 @@ def test_the_real_tables(tables: Path, name: str, rows: int, size: int) -> None:
     table = read_table(tables / f"{name}.hdf5")
     assert table.num_rows == rows
     for axis in "xy":
-        assert 0 <= numpy_column(table, axis).min()
+        assert numpy_column(table, axis).min() >= 0
         assert numpy_column(table, axis).max() <= size * 130
     assert np.median(numpy_column(table, "sigma_x")) < 20, "nm"
 

@@ -98,7 +98,7 @@ def test_an_existing_log_is_not_overwritten(log: Path, filled: list[int]) -> Non
 
 def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RecorderFailed, match="run.output"):
+    with pytest.raises(RecorderFailed, match=r"run\.output"):
         Recorder(tmp_path / "file" / "localisations.arrows")
 
 

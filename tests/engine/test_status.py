@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from engine.status import RateMeter, State, Status
+
+
+def status_of(**changes: object) -> Status:
+    facts: dict[str, object] = {
+        "state": State.RUNNING,
+        "acquired": 30,
+        "analysed": 20,
+        "localisations": 7,
+        "expected": None,
+        "waiting": (1, 0),
+        "rate_in": 0.0,
+        "rate_out": 0.0,
+        "elapsed": 4.0,
+        "missing": (range(3, 5),),
+        "pending": (range(20, 22),),
+        "dropped_sinks": (),
+        "error": None,
+    }
+    return Status(**(facts | changes))  # type: ignore[arg-type]
+
+
+def test_lag_and_mean_rate() -> None:
+    assert (status_of().lag, status_of().frames_per_second) == (10, 5.0)
+    assert status_of(elapsed=0.0).frames_per_second == 0
+
+
+def test_what_is_owed_is_what_never_came_and_what_is_pending() -> None:
+    assert status_of().not_analysed() == [3, 4, 20, 21]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (State.IDLE, "running"),
+        (State.RUNNING, "running"),
+        (State.STOPPING, "running"),
+        (State.FINISHED, "finished"),
+        (State.STOPPED, "stopped"),
+        (State.FAILED, "failed: boom"),
+    ],
+)
+def test_the_end_reason_is_that_of_the_state(state: State, reason: str) -> None:
+    assert status_of(state=state, error=ValueError("boom")).end_reason == reason
+
+
+def test_a_rate_is_that_of_the_last_seconds() -> None:
+    now = 0.0
+    meter = RateMeter(lambda: now, window=2.0)
+    assert meter.rate() == 0
+    for second in range(10):
+        now = float(second)
+        meter.count(second * 10)
+    assert meter.rate() == pytest.approx(10)
+    for second in range(10, 14):
+        now = float(second)
+        meter.count(90 + (second - 9) * 50)
+    assert meter.rate() == pytest.approx(50)
+    now = 20.0
+    assert meter.rate() == 0, "nothing came for a whole window"
