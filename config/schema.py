@@ -103,7 +103,7 @@ class TrainingSettings:
 
     name: str = "default"
     """Name of the recipe, for people."""
-    steps: int = 15000
+    steps: int = 13000
     """Optimiser steps."""
     batch_size: int = 6
     """Scenes a step."""

@@ -21,8 +21,9 @@ SHRINK = 2
 CHANNELS = ("logit", "dx", "dy", "photons", "sigma_x", "sigma_y", "sigma_photons", "background")
 """Output channels, in order. This is the only place that knows it."""
 
-REACH = 1.5
-"""Largest offset of an emitter from the centre of the pixel that reports it [pixels]."""
+REACH = 0.75
+"""Largest offset of an emitter from the centre of the pixel that reports it [pixels]. With more, several pixels can report
+the same emitter and training takes long to agree on one (docs/decisions.md)."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from models.attention_unet import EmitterMap
 from simulation.domain import SceneBatch, Truth
 
 WINDOW = 2
-"""Pixels this far from an emitter's own may report it; an offset reaches 1.5 pixels, so further ones cannot."""
+"""Pixels this far from an emitter's own are asked whether they report it; an offset reaches less than one pixel."""
 
 
 @dataclass(frozen=True)

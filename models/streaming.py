@@ -37,15 +37,14 @@ class StreamStep(nn.Module):
 def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:
     """Rows (N, 9) of the local maxima of the reported probability; maps are (T, H, W), ``exists`` broadcasts.
 
-    A network spreads one emitter's probability over neighbouring pixels when it lies near their border; so what counts
-    is the sum over a pixel and its four neighbours, and a row stands where a pixel is the largest of its nine.
+    An emitter near a corner is shared by at most the four pixels that meet there, so what counts is the largest sum over
+    the four 2×2 squares that a pixel belongs to; a row stands where a pixel is the largest of its nine.
     """
-    probability = torch.sigmoid(maps.logit) * exists
-    padded = functional.pad(probability, (1, 1, 1, 1))
-    inner = padded[:, 1:-1, 1:-1]
-    cross = inner + padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
-    largest = functional.max_pool2d(probability[:, None], 3, 1, 1)[:, 0]
-    found = ((probability >= largest) & (cross > threshold)).nonzero()
+    probability = (torch.sigmoid(maps.logit) * exists)[:, None]
+    squares = 4 * functional.avg_pool2d(functional.pad(probability, (1, 1, 1, 1)), 2, 1)
+    shared = functional.max_pool2d(squares, 2, 1)[:, 0]
+    largest = functional.max_pool2d(probability, 3, 1, 1)
+    found = ((probability >= largest)[:, 0] & (shared > threshold)).nonzero()
     frame, row, column = found.unbind(1)
 
     def at(values: Tensor) -> Tensor:
@@ -60,6 +59,6 @@ def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:
         at(maps.sigma_x),
         at(maps.sigma_y),
         at(maps.sigma_photons),
-        at(cross).clamp(max=1.0),
+        at(shared).clamp(max=1.0),
     )
     return torch.stack(columns, 1)
