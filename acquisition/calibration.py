@@ -35,6 +35,8 @@ BINS = 20
 """Groups of tiles of like brightness that the line is drawn through."""
 BISQUARE = 4.685
 """Tuning constant of Tukey's bisquare weights [robust standard deviations]."""
+LEAST_NOISE = 1e-3
+"""Variance that even a noiseless camera exceeds by rounding to whole ADU [ADU²]; less means no noise at all."""
 SIGNIFICANT = 4.0
 """Smallest slope, in its own standard errors, that is trusted."""
 PIXELS_ENOUGH = 8_000_000
@@ -126,10 +128,9 @@ def _enough(pixels: Pixels) -> NDArray[np.float32]:
 
 def _tiles(frames: NDArray[np.float32]) -> tuple[Values, Values]:
     """Mean signal [ADU] and noise variance [ADU²] of each tile, weighted alike."""
-    power = SIXTH_DIFFERENCE @ SIXTH_DIFFERENCE
-    noise = _separable(frames, SIXTH_DIFFERENCE) ** 2 / power**2
-    signal = _separable(frames, SIXTH_DIFFERENCE**2 / power)
-    return _tile_means(signal), _tile_means(noise)
+    weights = SIXTH_DIFFERENCE**2 / np.sum(SIXTH_DIFFERENCE**2)
+    difference = SIXTH_DIFFERENCE / np.sqrt(np.sum(SIXTH_DIFFERENCE**2))
+    return _tile_means(_separable(frames, weights)), _tile_means(np.square(_separable(frames, difference)))
 
 
 def _separable(frames: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -155,7 +156,7 @@ def _binned(signal: Values, noise: Values) -> tuple[Values, Values]:
     groups = np.array_split(np.argsort(signal), min(BINS, len(signal)))
     x = np.array([signal[group].mean() for group in groups])
     y = np.array([noise[group].mean() for group in groups])
-    if not y.all():
+    if y.min() < LEAST_NOISE:
         raise CalibrationMissing(
             "camera=estimate needs noise, but parts of these frames have none (smoothed, saturated, or drawn?). "
             "Give baseline, e_per_adu and em_gain yourself."
@@ -168,14 +169,19 @@ def _robust_line(x: Values, y: Values) -> tuple[float, float, float]:
     if len(x) < 4:
         return 0.0, 0.0, 0.0
     design = np.stack([x, np.ones_like(x)], axis=1)
-    weights = 1.0 / y
+    line, spread, weights = _fit(design, y, 1.0 / y)
     for _ in range(10):
-        line = np.linalg.lstsq(design * weights[:, None], y * weights, rcond=None)[0]
         residual = (y - design @ line) / y
-        spread = 1.4826 * np.median(np.abs(residual)) + 1e-9
-        weights = np.clip(1.0 - (residual / (BISQUARE * spread)) ** 2, 0.0, 1.0) / y
+        line, spread, weights = _fit(design, y, np.clip(1.0 - (residual / (BISQUARE * spread)) ** 2, 0.0, 1.0) / y)
     covariance = np.linalg.pinv((design * weights[:, None]).T @ (design * weights[:, None]))
-    return float(line[0]), float(np.sqrt(covariance[0, 0])) * float(spread), float(line[1])
+    return float(line[0]), float(np.sqrt(covariance[0, 0])) * spread, float(line[1])
+
+
+def _fit(design: Values, y: Values, weights: Values) -> tuple[Values, float, Values]:
+    """Weighted least squares: the line, the robust spread of its relative residuals, and the weights again."""
+    line = np.linalg.lstsq(design * weights[:, None], y * weights, rcond=None)[0]
+    spread = 1.4826 * float(np.median(np.abs(y - design @ line) / y)) + 1e-9
+    return line.astype(np.float64), spread, weights
 
 
 def _slope_through(baseline: float, x: Values, y: Values) -> float:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 INDEX = "NDTiff.index"
 SUMMARY_LENGTH_AT = 24
 """Byte of each file where the length of the summary metadata stands."""
+GREY_KINDS = range(7)
+"""Pixel types of NDTiff; all but one are grey."""
 LONGEST_SUMMARY = 2**26
 """A longer summary is none [bytes]."""
 Entry = tuple[dict[str, Any], NDTiffIndexEntry]
@@ -156,8 +158,11 @@ def _levels(axis: str, places: list[dict[str, Any]]) -> dict[Any, int]:
 
 
 def _check(images: list[NDTiffIndexEntry], name: str) -> None:
-    if any(image.is_rgb() for image in images):
+    kinds = {image.pixel_type for image in images}
+    if NDTiffIndexEntry.EIGHT_BIT_RGB in kinds:
         raise rgb_error(name)
+    if not kinds <= set(GREY_KINDS):
+        raise SourceUnreadable(f"{name}: its index names pixel types that NDTiff does not have. Copy it again.")
     shape = (images[0].image_height, images[0].image_width)
     for place, image in enumerate(images):
         if (image.image_height, image.image_width) != shape or image.pixel_type != images[0].pixel_type:

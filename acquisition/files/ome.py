@@ -123,8 +123,8 @@ def _info(
     whole = readable < len(pages) or all(_is_whole(member) for member in {_path(page) for page in pages})
     info = StackInfo(
         name=path.name,
-        height=keyframe.shape[0],
-        width=keyframe.shape[1],
+        height=int(keyframe.shape[0]),
+        width=int(keyframe.shape[1]),
         dtype=stored_dtype(keyframe),
         # A broken chain of pages means that planes were written that cannot be found; else they never were.
         numbers=numbers if whole else np.append(numbers, _after(numbers, planned)),

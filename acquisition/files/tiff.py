@@ -33,7 +33,17 @@ Page: TypeAlias = TiffPage | TiffFrame
 AXIS_NAMES = {"T": "time", "C": "channel", "Z": "slice", "R": "position", "P": "position"}
 """Names of axis letters; others keep their letter."""
 
-DAMAGE = (ValueError, RuntimeError, OSError, IndexError, KeyError, TypeError, struct.error, zlib_error)
+DAMAGE = (
+    ValueError,
+    RuntimeError,
+    OSError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zlib_error,
+)
 """What tifffile and its decoders raise on files that are damaged or need a codec that is not there."""
 
 
@@ -139,10 +149,11 @@ def is_plain(page: TiffPage) -> bool:
 
 
 def sound_pages(tiff: TiffFile) -> tuple[int, bool]:
-    """How many pages can be read, and whether the last of them says that it is the last."""
+    """How many pages can be read, from the first on, and whether the last of them says that it is the last."""
     stored = len(tiff.pages)
-    count = next((place + 1 for place in range(stored - 1, -1, -1) if _page_is_sound(tiff, place)), 0)
-    return count, count == stored and _is_last(tiff, tiff.pages[count - 1].offset)
+    if _page_is_sound(tiff, stored - 1) and _is_last(tiff, tiff.pages[stored - 1].offset):
+        return stored, True
+    return next((place for place in range(stored) if not _page_is_sound(tiff, place)), stored), False
 
 
 def _page_is_sound(tiff: TiffFile, place: int) -> bool:
@@ -198,8 +209,8 @@ def _info(tiff: TiffFile, path: Path, numbers: Int64s, readable: int) -> StackIn
     camera = metadata.micromanager_camera(tags) | _imagej_camera(tiff)
     return StackInfo(
         name=path.name,
-        height=page.shape[0],
-        width=page.shape[1],
+        height=int(page.shape[0]),
+        width=int(page.shape[1]),
         dtype=stored_dtype(page),
         numbers=numbers,
         readable=readable,

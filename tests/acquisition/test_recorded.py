@@ -504,6 +504,17 @@ def test_truncated_pages_written_one_by_one(tmp_path: Path, keep: float, compres
     np.testing.assert_array_equal(replay(path, stop=stop)[1].pixels, movie(height=40, width=50)[:stop])
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_no_cut_loses_a_frame_without_a_word(tmp_path: Path, compression: str | None) -> None:
+    whole = write_pages(tmp_path / "whole.tif", list(movie(6)), compression=compression).read_bytes()
+    path = tmp_path / "cut.tif"
+    for keep in range(700, len(whole), 13):
+        path.write_bytes(whole[:keep])
+        stop = complete_frames(path)
+        assert stop < 6 or keep > len(whole) - 8
+        np.testing.assert_array_equal(replay(path, stop=stop)[1].pixels, movie(6)[:stop])
+
+
 def test_not_even_one_frame_left(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", movie(height=100, width=100))
     path.write_bytes(path.read_bytes()[:2000])
