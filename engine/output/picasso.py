@@ -163,14 +163,19 @@ def _our_columns(locs: NDArray[np.void], size: float) -> dict[str, NDArray[Any]]
 def _read_locs(path: Path) -> NDArray[np.void]:
     try:
         with h5py.File(path, "r") as file:
-            locs = file["locs"][:]
-    except KeyError as error:
-        raise TableError(f"{path} has no dataset 'locs'. Expected Picasso localisations (…_locs.hdf5).") from error
+            locs: NDArray[np.void] = _locs_dataset(file, path)[:]
+            return locs
     except OSError as error:
         raise TableError(f"{path} cannot be read as HDF5: {error}.") from error
-    if not isinstance(locs, np.ndarray) or locs.dtype.names is None:
+
+
+def _locs_dataset(file: h5py.File, path: Path) -> h5py.Dataset:
+    dataset = file.get("locs")
+    if not isinstance(dataset, h5py.Dataset):
+        raise TableError(f"{path} has no dataset 'locs'. Expected Picasso localisations (…_locs.hdf5).")
+    if dataset.dtype.names is None:
         raise TableError(f"'locs' in {path} is no compound table. Open it in Picasso and save it again.")
-    return locs
+    return dataset
 
 
 def _read_info(path: Path) -> list[Facts]:

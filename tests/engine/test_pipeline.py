@@ -127,11 +127,11 @@ class FakeSink:
 
     def write(self, batch: pa.RecordBatch) -> None:
         time.sleep(self.delay)
-        frames = batch.column("frame").to_pylist()
+        frames: list[int] = batch.column("frame").to_numpy().tolist()
         if self.fails_at in frames:
             raise self.error
         self.frames += frames
-        self.pixels += batch.column("photons").to_pylist()
+        self.pixels += batch.column("photons").to_numpy().tolist()
 
     def close(self) -> None:
         self.closed += 1
@@ -338,7 +338,12 @@ def test_ctrl_c_analyses_what_came() -> None:
 
 def test_a_source_that_hangs_is_given_up_and_what_came_is_kept() -> None:
     release, hanging, sink = threading.Event(), threading.Event(), FakeSink()
-    source = FakeSource(range(100), {30: lambda: (hanging.set(), release.wait(50))}, ignores_stop=True)
+
+    def hang() -> None:
+        hanging.set()
+        release.wait(50)
+
+    source = FakeSource(range(100), {30: hang}, ignores_stop=True)
     pipeline = Pipeline(source, FakeLocaliser(), sink, block=10, patience=0.3)
     pipeline.start()
     assert hanging.wait(20)

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine.localisations import LOCALISATION_SCHEMA
 from engine.output.table import describe_field, table_from_columns
 
 MakeTable = Callable[..., pa.Table]
@@ -42,9 +41,8 @@ def make_batch(make_table: MakeTable) -> Callable[..., pa.RecordBatch]:
     """The same as one batch, as the engine hands it out."""
 
     def make(rows: int = 50, first_frame: int = 0) -> pa.RecordBatch:
-        columns = make_table(rows, seed=first_frame, first_frame=first_frame).combine_chunks().columns
-        arrays = [column.chunk(0) if column.num_chunks else pa.nulls(0, column.type) for column in columns]
-        return pa.RecordBatch.from_arrays(arrays, schema=LOCALISATION_SCHEMA)
+        (batch,) = make_table(rows, seed=first_frame, first_frame=first_frame).to_batches()
+        return batch.replace_schema_metadata(None)
 
     return make
 

@@ -15,7 +15,6 @@ from omegaconf import OmegaConf
 
 from config.errors import RecorderFailed, RunError, SettingsError
 from config.schema import Settings
-from engine.output import run_folder
 from engine.output.formats import read_table
 from engine.output.recorder import Recorder
 from engine.output.run_folder import ModelUsed, RunFacts, RunFolder
@@ -188,7 +187,6 @@ def test_a_stopped_run_says_so(settings: Settings) -> None:
 def test_the_account_is_replaced_whole(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with RunFolder.create(settings) as folder:
         before = account(folder)
-        monkeypatch.setattr(run_folder.json, "dumps", lambda *_, **__: "x" * 10)
         monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("no space")))
         folder.finish(STATUS)
         monkeypatch.undo()
