@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from math import isfinite, sqrt
+from math import isclose, isfinite, sqrt
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +16,8 @@ from acquisition.camera_maps import CameraMaps, load_maps
 from acquisition.source import Pixels
 from config.errors import CalibrationMissing, SettingsError
 from config.schema import CameraSettings
+
+log = logging.getLogger(__name__)
 
 Map: TypeAlias = NDArray[np.float32]
 """One value a pixel, (H, W)."""
@@ -91,8 +94,21 @@ def merged(settings: CameraSettings, known: Mapping[str, float]) -> dict[str, fl
     fields = (*WHERE_TO_FIND, "read_noise", "spurious_charge")
     told = {field: getattr(settings, field) for field in fields}
     values = {field: float(known[field]) for field in fields if field in known}
-    values |= {field: float(value) for field, value in told.items() if value is not None}
+    given = {field: float(value) for field, value in told.items() if value is not None}
+    _warn_of_differences(given, values)
+    values |= given
     return values | {"saturation": min(settings.saturation, known.get("saturation", settings.saturation))}
+
+
+def _warn_of_differences(given: Mapping[str, float], known: Mapping[str, float]) -> None:
+    for field in given.keys() & known.keys():
+        if not isclose(given[field], known[field], rel_tol=0.02):
+            log.warning(
+                "camera.%s is %g in the settings but %g in the recording's metadata: the settings win",
+                field,
+                given[field],
+                known[field],
+            )
 
 
 def presets() -> list[str]:

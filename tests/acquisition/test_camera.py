@@ -67,6 +67,13 @@ def test_settings_win_over_metadata_and_metadata_fills_gaps() -> None:
     assert (made.pixel_size, made.em_gain) == (160.0, 300.0)
 
 
+def test_a_difference_between_settings_and_metadata_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    camera({"em_gain": 301.0, "pixel_size": 160.0}, **EMCCD)
+    assert [record.getMessage() for record in caplog.records] == [
+        "camera.pixel_size is 100 in the settings but 160 in the recording's metadata: the settings win"
+    ]
+
+
 def test_saturation_is_the_smaller_of_settings_and_metadata() -> None:
     assert camera({"saturation": 4095.0}, **EMCCD).saturation == 4095.0
     assert camera({"saturation": 65535.0}, **EMCCD, saturation=1000.0).saturation == 1000.0
