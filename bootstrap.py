@@ -145,10 +145,12 @@ def _fingerprint(gpu: bool) -> str:
 
 
 def _stamp() -> dict[str, str]:
+    """What was installed before, by its fingerprint; nothing where .venv is missing or the stamp cannot be read."""
     try:
-        return json.loads(STAMP.read_text(encoding="utf-8")) if PYTHON.exists() else {}
+        found = json.loads(STAMP.read_text(encoding="utf-8")) if PYTHON.exists() else {}
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _make_venv() -> bool:

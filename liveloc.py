@@ -6,7 +6,8 @@ Heavy libraries are imported inside the command that needs them: ``liveloc --hel
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -133,7 +134,7 @@ def simulate(overrides: Overrides = None) -> None:
 
     Example: liveloc simulate dataset=density_1 dataset.frames=500 dataset.seed=3 dataset.output=simulated
     """
-    from rich.progress import track
+    from rich.progress import Progress
 
     from simulation.dataset import write_dataset
 
@@ -142,8 +143,9 @@ def simulate(overrides: Overrides = None) -> None:
     folder = (
         Path(dataset.output) if dataset.output else Path("runs") / f"{datetime.now():%Y-%m-%dT%H-%M-%S}_{dataset.name}"
     )
-    ticks = iter(track(range(dataset.frames), "simulating", console=err))
-    frames = write_dataset(settings, folder, lambda done: _advance(ticks, done))
+    with Progress(console=err) as progress:
+        task = progress.add_task("simulating", total=dataset.frames)
+        frames = write_dataset(settings, folder, lambda done: progress.update(task, completed=done))
     out.print(f"{dataset.frames:,} frames: {frames}", highlight=False, soft_wrap=True)
 
 
@@ -325,13 +327,35 @@ def _analyse(
     localiser = StreamingLocaliser(runtime, camera, run.threshold, description.origin, run.block)
     recorder = Recorder(folder.log_path, _field(settings, camera, description, folder))
     pipeline = Pipeline(source, localiser, recorder, block=run.block, queue=run.queue, description=description)
-    out.print(f"{description.name}: {runtime.description.name} on {runtime.name} → {folder.path}", soft_wrap=True)
+    size = f"{description.width}×{description.height} pixels"
+    title = f"{description.name}, {size}: {runtime.description.name} on {runtime.name}"
+    logger.info("%s", title)
+    out.print(f"{escape(title)} → {escape(str(folder.path))}", highlight=False, soft_wrap=True)
     try:
-        with RunProgress(out, description.name) as progress:
+        with _first_interrupt_calls(pipeline.stop), RunProgress(out) as progress:
             return pipeline.run(progress.show)
     finally:
         if pipeline.status().state.over:
             folder.finish(pipeline.status())
+
+
+@contextmanager
+def _first_interrupt_calls(stop: Callable[[], None]) -> Iterator[None]:
+    """Make the first Ctrl-C end the run in order; a second one breaks off.
+
+    As a handler and not as an exception: on Python 3.11 and 3.12 a KeyboardInterrupt inside ``Thread.join(timeout)``
+    makes the thread look ended while it still runs, and the run would be closed before its last frames are recorded.
+    """
+
+    def handle(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        stop()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _mismatches(runtime: Runtime, camera: Camera, settings: Settings) -> list[str]:
@@ -351,9 +375,9 @@ def _facts(settings: Settings, runtime: Runtime, camera: Camera, description: So
     model = runtime.description
     file = model_path(settings.model).with_suffix(SUFFIXES[kind])
     used = ModelUsed.of_file(file, model.name, model.version, kind, runtime.name)
-    numbers = {name: value for name, value in vars(camera).items() if isinstance(value, str | float | int)}
+    values = {name: v if isinstance(v, str | float | int) else "per pixel" for name, v in vars(camera).items()}
     names = ("name", "height", "width", "frames", "exposure", "origin")
-    return RunFacts(used, numbers, {name: getattr(description, name) for name in names})
+    return RunFacts(used, values, {name: getattr(description, name) for name in names})
 
 
 def _field(settings: Settings, camera: Camera, description: SourceDescription, folder: RunFolder) -> dict[str, str]:
@@ -403,7 +427,7 @@ def _compare_with_truth(folder: RunFolder, truth: Any) -> None:
     reached = score(read_log(folder.log_path), truth, floor=PHOTON_FLOOR)
     out.print(
         f"Against the truth: Jaccard index [bold]{reached.jaccard:.2f}[/], RMSE [bold]{reached.rmse:.1f} nm[/] "
-        f"({truth.num_rows:,} in the truth; pairs within 250 nm, below {PHOTON_FLOOR:.0f} photons neither hit nor miss)",
+        f"({truth.num_rows:,} in the truth; pairs within 250 nm, truth under {PHOTON_FLOOR:.0f} photons left out)",
         highlight=False,
         soft_wrap=True,
     )
@@ -414,13 +438,6 @@ def _exit_if_stopped(status: Status) -> None:
 
     if status.state is State.STOPPED:
         raise typer.Exit(INTERRUPTED)
-
-
-def _advance(ticks: Iterator[int], done: int) -> None:
-    """Move a progress bar on to ``done``."""
-    for tick in ticks:
-        if tick + 1 >= done:
-            return
 
 
 if __name__ == "__main__":

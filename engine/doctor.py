@@ -58,9 +58,7 @@ def torch_build() -> Finding:
     if torch.version.cuda is None:
         return _processor_torch(torch.__version__)
     if not torch.cuda.is_available():
-        words = (
-            f"{torch.__version__}, built for CUDA {torch.version.cuda}, but finds no usable GPU: the processor is used"
-        )
+        words = f"{torch.__version__}, built for CUDA {torch.version.cuda}, finds no usable GPU and takes the processor"
         return Finding("torch", words, good=shutil.which("nvidia-smi") is None)
     return Finding("torch", f"{torch.__version__}, CUDA {torch.version.cuda} on {torch.cuda.get_device_name(0)}")
 
@@ -79,9 +77,7 @@ def onnx_runtime() -> Iterator[Finding]:
         yield Finding("ONNX Runtime", "not installed. Install liveloc[cpu] or liveloc[gpu]", good=False)
         return
     if len(installed) == 2:
-        words = (
-            "onnxruntime and onnxruntime-gpu are both installed, and one hides the other. Uninstall both, then one anew"
-        )
+        words = "onnxruntime and onnxruntime-gpu hide one another. Uninstall both, then install one anew"
         yield Finding("ONNX Runtime", words, good=False)
     yield Finding("ONNX Runtime", ", ".join(f"{name} {_version(name)}" for name in installed))
     yield from _providers()

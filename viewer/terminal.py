@@ -25,8 +25,9 @@ RANGES_SHOWN = 8
 class RunProgress:
     """Shows a run while it goes. A context; ``show`` is the pipeline's watcher."""
 
-    def __init__(self, console: Console, title: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._title, self._clock = console, title, clock
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` gives seconds."""
+        self._console, self._clock = console, clock
         self._live = _progress(console) if console.is_terminal else None
         self._task: TaskID | None = None
         self._next_line = clock() + PLAIN_EVERY
@@ -52,12 +53,12 @@ class RunProgress:
 
     def _show_live(self, live: Progress, status: Status) -> None:
         if self._task is None:
-            self._task = live.add_task(escape(self._title), total=status.expected, words="")
+            self._task = live.add_task("", total=status.expected, words="")
         live.update(self._task, completed=status.analysed, total=status.expected, words=one_line(status))
 
 
 def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
+    columns = (BarColumn(10), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
     return Progress(*columns, console=console, refresh_per_second=5)
 
 
