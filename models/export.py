@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,11 +21,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from config.errors import ExportMismatch, ModelFileInvalid
-from config.schema import NetworkSettings, TrainingSettings
+from config.schema import NetworkSettings, Settings, TrainingSettings
 from engine.runtimes.model_file import METADATA_KEY, ModelDescription, blank_shape
 from engine.runtimes.onnx_runtime import OnnxRuntime
 from engine.runtimes.torch_runtime import TorchRuntime
 from models.attention_unet import SHRINK
+from models.evaluation.benchmark import benchmark
 from models.registry import build_network
 from models.streaming import StreamStep
 from models.training import load_checkpoint
@@ -32,15 +34,20 @@ from models.training import load_checkpoint
 OPSET = 20
 
 
-def export(checkpoint: Path, output: Path, name: str | None = None) -> ModelDescription:
+def export(checkpoint: Path, output: Path, conditions: Sequence[Settings] = ()) -> ModelDescription:
     """Write ``output`` with suffixes .onnx and .safetensors, and check that both give the same.
 
+    The model is named after the file. ``conditions`` are benchmarked and the figures kept in the description.
     Raises TrainingError for a checkpoint that cannot be read, ExportMismatch when the forms disagree.
     """
     network, training, weights, steps = load_checkpoint(checkpoint)
-    description = describe(network, training, steps, name or output.stem)
+    description = describe(network, training, steps, output.stem)
     module = StreamStep(build_network(network)).eval()
     module.network.load_state_dict(weights)
+    if conditions:
+        runtime = TorchRuntime(module, description)
+        figures = {row.condition: asdict(row) for row in benchmark(runtime, conditions)}
+        description = replace(description, benchmark=figures)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_weights(module, description, output.with_suffix(".safetensors"))
     write_onnx(module, description, output.with_suffix(".onnx"))

@@ -57,7 +57,9 @@ def movie(frames: int = 60, first: int = 0) -> Frames:
 
 def cut(frames: Frames, size: int) -> list[Frames]:
     steps = range(0, len(frames), size)
-    return [Frames(frames.pixels[i : i + size], frames.numbers[i : i + size], frames.times[i : i + size]) for i in steps]
+    return [
+        Frames(frames.pixels[i : i + size], frames.numbers[i : i + size], frames.times[i : i + size]) for i in steps
+    ]
 
 
 def localised(who: StreamingLocaliser, blocks: list[Frames]) -> pa.Table:
