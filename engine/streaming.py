@@ -33,7 +33,7 @@ class StreamingLocaliser:
         origin: tuple[int, int] = (0, 0),
         block: int = 16,
     ) -> None:
-        """``origin`` is the (x, y) pixel of the frames' corner on the recorded frame; ``block`` frames a call at most."""
+        """``origin``: (x, y) pixel of the frames' corner on the recorded frame; ``block``: most frames a call."""
         self._runtime = runtime
         self._camera = camera
         self._threshold = threshold
@@ -63,8 +63,8 @@ class StreamingLocaliser:
         for run in np.split(np.arange(len(frames)), gaps):
             if len(self._seen) and frames.numbers[run[0]] != self._seen[-1] + 1:
                 batches.append(self.flush())
-            for part in np.split(run, range(step, len(run), step)):
-                batches.append(self._step(photons[part[0] : part[-1] + 1], frames.numbers[part]))
+            parts = np.split(run, range(step, len(run), step))
+            batches += [self._step(photons[part[0] : part[-1] + 1], frames.numbers[part]) for part in parts]
         return _joined(batches)
 
     def flush(self) -> pa.RecordBatch:
@@ -87,13 +87,12 @@ class StreamingLocaliser:
 
     def _run(self, photons: NDArray[np.float32], exist: NDArray[np.bool_]) -> pa.RecordBatch:
         """One call of the graph; it answers the frames that ``future`` others follow."""
-        count, window = len(photons), self._past + self._future
+        window = self._past + self._future
         known = len(self._seen) - int(exist.sum())
         earlier = np.arange(window) >= window - known
         rows, self._state = self._runtime.step(photons, self._state, np.concatenate([earlier, exist]), self._threshold)
         # Frame i of the answer is the sequence's past + i; the sequence's end is the newest frame, real or not.
-        first = len(self._seen) - int(exist.sum()) - self._future
-        batch = self._table(rows, self._seen, first)
+        batch = self._table(rows, self._seen, known - self._future)
         self._seen = self._seen[-window:] if exist.all() else self._seen
         return batch
 
@@ -120,4 +119,6 @@ class StreamingLocaliser:
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     full = [batch for batch in batches if batch.num_rows]
-    return pa.concat_batches(full) if full else empty_batch()
+    if len(full) < 2:
+        return full[0] if full else empty_batch()
+    return pa.Table.from_batches(full).combine_chunks().to_batches()[0]

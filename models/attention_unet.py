@@ -1,7 +1,7 @@
 """The network: encode each frame once, attend along time, decode to an emitter map.
 
-Everything is computed at half resolution: four pixels travel as four channels in, and four sets of maps come out, which
-loses nothing and keeps the processor busy with wide convolutions instead of waiting for memory (docs/decisions.md).
+Everything is computed at half resolution: four pixels travel as four channels in, and four sets of maps come out.
+That loses nothing and keeps the processor busy with wide convolutions, not waiting for memory (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ CHANNELS = ("logit", "dx", "dy", "photons", "sigma_x", "sigma_y", "sigma_photons
 """Output channels, in order. This is the only place that knows it."""
 
 REACH = 0.75
-"""Largest offset of an emitter from the centre of the pixel that reports it [pixels]. With more, several pixels can report
-the same emitter and training takes long to agree on one (docs/decisions.md)."""
+"""Largest offset of an emitter from the centre of the pixel that reports it [pixels]. With more, several pixels can
+report the same emitter and training takes long to agree on one (docs/decisions.md)."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,11 @@ class AttentionUNet(nn.Module):
     def forward(self, photons: Tensor) -> EmitterMap:
         """Whole scenes (B, T, H, W) at once, as training sees them: maps of (B, T, H, W)."""
         batch, frames, height, width = photons.shape
-        state = self.encode(photons.flatten(0, 1)).unflatten(0, (batch, frames))
+        features = self.encode(photons.flatten(0, 1))
+        state = features.view(batch, frames, *features.shape[1:])
         valid = torch.ones(frames, dtype=torch.bool, device=photons.device)
         maps = self.decode(self.attend(state, valid, 0, frames), height, width)
-        return EmitterMap(**{name: value.unflatten(0, (batch, frames)) for name, value in vars(maps).items()})
+        return EmitterMap(**{name: value.view(batch, frames, height, width) for name, value in vars(maps).items()})
 
     def _named(self, raw: Tensor) -> EmitterMap:
         """Channels to quantities, each in its range."""

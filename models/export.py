@@ -24,6 +24,7 @@ from config.errors import ExportMismatch, ModelFileInvalid
 from config.schema import NetworkSettings, Settings, TrainingSettings
 from engine.runtimes.model_file import METADATA_KEY, ModelDescription, blank_shape
 from engine.runtimes.onnx_runtime import OnnxRuntime
+from engine.runtimes.runtime import Runtime
 from engine.runtimes.torch_runtime import TorchRuntime
 from models.attention_unet import SHRINK
 from models.evaluation.benchmark import benchmark
@@ -74,7 +75,7 @@ def describe(network: NetworkSettings, training: TrainingSettings, steps: int, n
     """What a trained network says of itself."""
     domain = training.domain
     settings = {"network": asdict(network), "training": asdict(training)}
-    cameras = [kind for kind, share in (("emccd", domain.emccd_fraction), ("scmos", 1 - domain.emccd_fraction)) if share]
+    shares = {"emccd": domain.emccd_fraction, "scmos": 1 - domain.emccd_fraction}
     return ModelDescription(
         name=name,
         version=version("liveloc"),
@@ -84,7 +85,7 @@ def describe(network: NetworkSettings, training: TrainingSettings, steps: int, n
         photons=(domain.photons[0], domain.photons[1]),
         background=(domain.background[0], domain.background[1]),
         density=(domain.density[0], domain.density[1]),
-        cameras=tuple(cameras),
+        cameras=tuple(kind for kind, share in shares.items() if share),
         settings=settings,
         settings_hash=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
         made_by={"liveloc": version("liveloc"), "torch": torch.__version__, "steps": str(steps)},
@@ -117,7 +118,9 @@ def write_onnx(module: StreamStep, description: ModelDescription, path: Path) ->
     onnx.save(model, path)
 
 
-def example_inputs(description: ModelDescription, frames: int = 5, size: tuple[int, int] = (22, 26)) -> tuple[Tensor, ...]:
+def example_inputs(
+    description: ModelDescription, frames: int = 5, size: tuple[int, int] = (22, 26)
+) -> tuple[Tensor, ...]:
     """Plausible inputs of the streaming graph: noise with a few bright spots, some frames missing."""
     generator = torch.Generator().manual_seed(0)
     photons = torch.poisson(torch.full((frames, *size), 20.0), generator=generator)
@@ -131,7 +134,7 @@ def check_parity(output: Path) -> None:
     """Run both files on the same frames. Raises ExportMismatch above 1e-3 of a pixel or when rows differ."""
     module, description = build_step(output.with_suffix(".safetensors"))
     photons, _, _, _ = example_inputs(description, frames=12, size=(41, 38))
-    runs = [TorchRuntime(module, description, "cpu"), OnnxRuntime(output.with_suffix(".onnx"), "cpu")]
+    runs: list[Runtime] = [TorchRuntime(module, description, "cpu"), OnnxRuntime(output.with_suffix(".onnx"), "cpu")]
     valid = np.arange(sum(description.context) + len(photons)) >= sum(description.context)
     rows = [run.step(photons.numpy(), run.blank_state(41, 38), valid, 0.3)[0] for run in runs]
     if rows[0].shape != rows[1].shape or not np.allclose(rows[0][:, :3], rows[1][:, :3], atol=1e-3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ class ConvPair(nn.Module):
         self.first = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, inputs, H, W) → (N, outputs, ⌈H / stride⌉, ⌈W / stride⌉)
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) → (N, outputs, ⌈H / stride⌉, ⌈W / stride⌉)."""
         x = functional.relu(self.first(x))
         return functional.relu(x + self.second(x))
 
@@ -31,12 +33,13 @@ class UNet(nn.Module):
     def __init__(self, inputs: int, widths: list[int]) -> None:
         super().__init__()
         self.enter = ConvPair(inputs, widths[0])
-        steps = list(zip(widths, widths[1:], strict=False))
+        steps = list(pairwise(widths))
         self.down = nn.ModuleList(ConvPair(fine, coarse, stride=2) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, 2) for fine, coarse in steps)
         self.join = nn.ModuleList(ConvPair(fine, fine) for fine, _ in steps)
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, inputs, H, W) → (N, widths[0], H, W)
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) → (N, widths[0], H, W)."""
         skips = [self.enter(x)]
         for down in self.down:
             skips.append(down(skips[-1]))
@@ -75,14 +78,15 @@ class TemporalAttention(nn.Module):
         ``valid`` (S,) tells which frames exist; the others are not looked at. A frame that does not exist itself
         looks at itself alone, which keeps the softmax defined; its result means nothing.
         """
-        batch, length, height, width, channels = x.shape
+        batch, _, height, width, channels = x.shape
         normal = self.norm_attention(x)
         query = self._heads(self.query(normal[:, first : first + count]))
         key, value = (self._heads(part) for part in self.key_value(normal).chunk(2, -1))
         mixed = functional.scaled_dot_product_attention(query, key, value, self._mask(valid, first, count, x.dtype))
         mixed = mixed.transpose(1, 2).contiguous().reshape(batch, height, width, count, channels).permute(0, 3, 1, 2, 4)
         x = x[:, first : first + count] + self.out(mixed)
-        return x + self.mlp(self.norm_mlp(x))
+        result: Tensor = x + self.mlp(self.norm_mlp(x))
+        return result
 
     def _heads(self, x: Tensor) -> Tensor:  # (B, T, h, w, C) → (B·h·w, heads, T, C / heads)
         batch, length, height, width, channels = x.shape

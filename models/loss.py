@@ -1,4 +1,4 @@
-"""The loss: how probable the true emitters are under what the network says (Speiser et al. 2021, Nat. Methods 18:1082)."""
+"""The loss: how probable the true emitters are under the network's maps (Speiser et al. 2021, Nat. Methods 18:1082)."""
 
 from __future__ import annotations
 

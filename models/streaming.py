@@ -1,7 +1,7 @@
 """The graph of a model file: new frames and what earlier ones left behind in, rows of localisations out.
 
-The sequence inside one call is the state of S = past + future earlier frames followed by the T new ones. The frames that
-are answered are the T that have their whole future now: numbers past … past + T − 1 of the sequence.
+The sequence inside one call is the state of S = past + future earlier frames followed by the T new ones. The frames
+that are answered are the T that have their whole future now: numbers past … past + T − 1 of the sequence.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class StreamStep(nn.Module):
 def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:
     """Rows (N, 9) of the local maxima of the reported probability; maps are (T, H, W), ``exists`` broadcasts.
 
-    An emitter near a corner is shared by at most the four pixels that meet there, so what counts is the largest sum over
-    the four 2×2 squares that a pixel belongs to; a row stands where a pixel is the largest of its nine.
+    An emitter near a corner is shared by at most the four pixels that meet there, so what counts is the largest sum
+    over the four 2×2 squares that a pixel belongs to; a row stands where a pixel is the largest of its nine.
     """
     probability = (torch.sigmoid(maps.logit) * exists)[:, None]
     squares = 4 * functional.avg_pool2d(functional.pad(probability, (1, 1, 1, 1)), 2, 1)

@@ -27,7 +27,7 @@ PRECISION = {"bf16": "bf16-mixed", "fp32": "32-true"}
 
 
 class SceneStream(IterableDataset[SceneBatch]):
-    """Batches of simulated scenes. Batch n depends on the seed and n alone, so a resumed training sees what it would."""
+    """Batches of simulated scenes. Batch n depends on the seed and n alone, so a resumed training misses nothing."""
 
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
@@ -48,18 +48,23 @@ class Training(lightning.LightningModule):
         super().__init__()
         self.recipe = training
         self.stream = SceneStream(training)
-        self.network = build_network(network).to(memory_format=torch.channels_last)
+        self.network = build_network(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def train_dataloader(self) -> DataLoader[SceneBatch]:
         """The stream itself; it makes whole batches."""
         return DataLoader(self.stream, batch_size=None)
 
-    def transfer_batch_to_device(self, batch: SceneBatch, device: torch.device, dataloader_idx: int) -> SceneBatch:
+    def transfer_batch_to_device(
+        self,
+        batch: SceneBatch,
+        device: torch.device,
+        dataloader_idx: int,  # noqa: ARG002 (Lightning's signature)
+    ) -> SceneBatch:
         """Lightning cannot look into our dataclasses."""
         truth = Truth(**{name: value.to(device) for name, value in vars(batch.truth).items()})
         return SceneBatch(batch.photons.to(device), batch.background.to(device), truth)
 
-    def training_step(self, batch: SceneBatch, index: int) -> Tensor:
+    def training_step(self, batch: SceneBatch, _index: int) -> Tensor:
         """The loss of one batch. Raises TrainingError when it is no longer a number."""
         loss = emitter_loss(self.network(batch.photons), batch)
         if not math.isfinite(float(loss.total.detach())):

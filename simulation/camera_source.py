@@ -71,7 +71,7 @@ class SimulatedCamera:
                 exposed = int((self._clock() - begin) / exposure + 1e-6)  # rounding must not hide a frame
                 stop = min(max(exposed, done + 1), done + size, start + len(pixels))
                 numbers = np.arange(done, stop)
-                yield Frames(pixels[done - start : stop - start], numbers, (numbers + 1) * exposure)
+                yield Frames(pixels[done - start : stop - start], numbers, (numbers.astype(np.float64) + 1) * exposure)
                 done = stop
 
     def stop(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pyarrow.parquet as parquet
+import numpy as np
 import tifffile
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
+from pyarrow import parquet
 
 from acquisition.camera import Camera
 from config.errors import SettingsError
@@ -22,12 +24,12 @@ def make_simulator(settings: Settings) -> Simulator:
     """The simulator that the settings describe. Raises CalibrationMissing, SettingsError."""
     shape = (settings.dataset.height, settings.dataset.width)
     if settings.optics.psf_sigma is None:
-        raise SettingsError("a simulation needs optics.psf_sigma in nm, such as optics.psf_sigma=135 or optics=challenge")
+        raise SettingsError("a simulation needs optics.psf_sigma in nm: optics.psf_sigma=135, or optics=challenge")
     camera = Camera.from_settings(settings.camera, {}, shape, (0, 0))
     return Simulator(settings.dataset, camera, settings.optics.psf_sigma)
 
 
-def write_dataset(settings: Settings, folder: Path, progress: Callable[[int], None] = lambda frames: None) -> Path:
+def write_dataset(settings: Settings, folder: Path, progress: Callable[[int], object] | None = None) -> Path:
     """Simulate into ``folder``; ``progress`` is told how many frames are written. Gives the path of the frames.
 
     Raises SettingsError when the folder already holds frames, and what ``make_simulator`` raises.
@@ -39,11 +41,11 @@ def write_dataset(settings: Settings, folder: Path, progress: Callable[[int], No
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)), encoding="utf-8")
     parquet.write_table(simulator.emitters(), folder / "emitters.parquet")
-    _write_frames(simulator, frames, progress)
+    _write_frames(simulator, frames, progress or (lambda _: None))
     return frames
 
 
-def _write_frames(simulator: Simulator, path: Path, progress: Callable[[int], None]) -> None:
+def _write_frames(simulator: Simulator, path: Path, progress: Callable[[int], object]) -> None:
     total = simulator.dataset.frames
     micrometres = simulator.camera.pixel_size / 1000
     metadata = {
@@ -56,7 +58,7 @@ def _write_frames(simulator: Simulator, path: Path, progress: Callable[[int], No
         "TimeIncrementUnit": "ms",
     }
 
-    def pages() -> object:
+    def pages() -> Iterator[NDArray[np.uint16]]:
         for start in range(0, total, BLOCK):
             stop = min(start + BLOCK, total)
             yield from simulator.frames(start, stop)

@@ -70,9 +70,7 @@ class Domain:
         background, photons = self._light(sigma, draw)
         shape = (self.frames, self.size, self.size)
         truth = self._emitters(index, photons, draw)
-        light = gaussian_frames(
-            truth.frame, truth.x, truth.y, truth.photons, torch.full_like(truth.x, sigma), shape
-        )
+        light = gaussian_frames(truth.frame, truth.x, truth.y, truth.photons, torch.full_like(truth.x, sigma), shape)
         field = smooth_background(self.size, self.size, background, draw.uniform(0.0, 0.4), generator).expand(shape)
         camera = self._camera(draw)
         measured = camera.to_photons(camera.expose(light + field, generator))
@@ -82,12 +80,13 @@ class Domain:
 
     def _light(self, sigma: float, draw: _Draw) -> tuple[float, float]:
         """Background and photons; where emitters would drown, drawn once more, so that few scenes teach nothing."""
-        for _ in range(2):
-            background = draw.log_uniform(*self.settings.background)
-            photons = draw.log_uniform(*self.settings.photons)
-            if photons > 4 * math.sqrt(4 * math.pi * sigma**2 * background):
-                break
+        background, photons = self._draw_light(draw)
+        if photons < 4 * math.sqrt(4 * math.pi * sigma**2 * background):
+            background, photons = self._draw_light(draw)
         return background, photons
+
+    def _draw_light(self, draw: _Draw) -> tuple[float, float]:
+        return draw.log_uniform(*self.settings.background), draw.log_uniform(*self.settings.photons)
 
     def _emitters(self, scene: int, photons: float, draw: _Draw) -> Truth:
         low, high = self.settings.density

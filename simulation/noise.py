@@ -45,5 +45,7 @@ class CameraNoise:
 
     def _multiply(self, electrons: Tensor, generator: torch.Generator) -> Tensor:
         lit = electrons > 0
-        electrons[lit] = torch._standard_gamma(electrons[lit], generator=generator) * self.em_gain
+        # torch.distributions.Gamma takes no generator; this is what it calls.
+        gamma = torch._standard_gamma(electrons[lit], generator=generator)  # noqa: SLF001 # pyright: ignore[reportPrivateImportUsage]
+        electrons[lit] = gamma * self.em_gain
         return electrons

@@ -16,7 +16,7 @@ def gaussian_frames(
 ) -> Tensor:
     """Expected photons (F, H, W) of emitters with a Gaussian PSF integrated over each pixel (Smith et al. 2010, eq. 4).
 
-    ``frame`` (N,) int64 indices into F; ``x``, ``y`` (N,) pixels from the outer corner of pixel (0, 0), may lie outside;
+    ``frame`` (N,) int64 indices into F; ``x``, ``y`` (N,) pixels from the corner of pixel (0, 0), may lie outside;
     ``photons`` (N,); ``sigma`` (N,) pixels.
     """
     frames, height, width = shape

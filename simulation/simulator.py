@@ -65,7 +65,7 @@ class Simulator:
         inside &= (self._frame >= start) & (self._frame < (self.dataset.frames if stop is None else stop))
         scale = self.camera.pixel_size
         columns = (self._frame, self._emitter, self._x * scale, self._y * scale, self._photons)
-        return pa.table([column[inside].numpy() for column in columns], schema=EMITTER_SCHEMA)
+        return pa.table([pa.array(column[inside].numpy()) for column in columns], schema=EMITTER_SCHEMA)
 
     def _draw_emitters(self, generator: torch.Generator) -> None:
         dataset = self.dataset
@@ -118,4 +118,3 @@ def camera_noise(camera: Camera) -> CameraNoise:
         spurious_charge=camera.spurious_charge,
         saturation=min(camera.saturation, 65535.0),
     )
-

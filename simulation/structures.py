@@ -31,7 +31,9 @@ def ring(count: int, height: int, width: int, generator: torch.Generator) -> tup
     return width / 2 + radius * torch.cos(angle), height / 2 + radius * torch.sin(angle)
 
 
-STRUCTURES: dict[str, Callable[[int, int, int, torch.Generator], tuple[Tensor, Tensor]]] = {"lines": lines, "ring": ring}
+Structure = Callable[[int, int, int, torch.Generator], tuple[Tensor, Tensor]]
+
+STRUCTURES: dict[str, Structure] = {"lines": lines, "ring": ring}
 
 
 def scattered(count: int, height: int, width: int, margin: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -39,4 +41,3 @@ def scattered(count: int, height: int, width: int, margin: float, generator: tor
     x = torch.rand(count, generator=generator) * (width + 2 * margin) - margin
     y = torch.rand(count, generator=generator) * (height + 2 * margin) - margin
     return x, y
-

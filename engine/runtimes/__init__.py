@@ -38,7 +38,9 @@ def load_runtime(
         raise SettingsError(f"run.device={device}: expected auto, cpu or cuda")
     file = path.with_suffix(SUFFIXES[runtime])
     if not file.exists():
-        raise ModelFileInvalid(f"no model file at {file}. Give model=PATH of an .onnx or .safetensors file, or a shipped name.")
+        raise ModelFileInvalid(
+            f"no model file at {file}. Give model=PATH of an .onnx or .safetensors file, or a shipped model's name."
+        )
     if runtime == "onnx":
         from engine.runtimes.onnx_runtime import OnnxRuntime
 

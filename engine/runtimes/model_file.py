@@ -80,7 +80,8 @@ class ModelDescription:
             tuples = {name: tuple(value) for name, value in raw.items() if isinstance(value, list)}
             return cls(**{**raw, **tuples})
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileInvalid(f"this model file's description cannot be read: {error}. Export it again.") from error
+            message = f"this model file's description cannot be read: {error}. Export it again."
+            raise ModelFileInvalid(message) from error
 
 
 def blank_shape(description: ModelDescription, height: int, width: int) -> tuple[int, int, int, int]:
@@ -105,19 +106,23 @@ def domain_warnings(
     warnings = []
     kind = "emccd" if em_gain > 1 else "scmos"
     if kind not in description.cameras:
-        warnings.append(f"The model {description.name} was trained for {', '.join(description.cameras)}, not for {kind}.")
+        known = ", ".join(description.cameras)
+        warnings.append(f"The model {description.name} was trained for {known}, not for {kind}.")
     low, high = description.psf_sigma
     if psf_sigma is not None and not low <= psf_sigma / pixel_size <= high:
         warnings.append(
-            f"The PSF is {psf_sigma / pixel_size:.2f} pixels wide (sigma); the model {description.name} was trained for "
-            f"{low} to {high}. Positions and photons may be biased."
+            f"The PSF is {psf_sigma / pixel_size:.2f} pixels wide (sigma); the model {description.name} was trained "
+            f"for {low} to {high}. Positions and photons may be biased."
         )
     return warnings
 
 
 def photon_warnings(description: ModelDescription, photons: float, background: float) -> list[str]:
     """The same for the medians that a run found [photons], [photons / pixel]."""
-    pairs = (("photons per localisation", photons, description.photons), ("background", background, description.background))
+    pairs = (
+        ("photons per localisation", photons, description.photons),
+        ("background", background, description.background),
+    )
     return [
         f"The median {name} is {value:.3g}; the model {description.name} was trained for {low:g} to {high:g}. "
         "Check the camera's baseline and gain."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -49,14 +49,14 @@ class OnnxRuntime:
     ) -> tuple[NDArray[np.float32], Any]:
         """See Runtime.step."""
         feed = {"photons": photons, "state": state, "valid": valid, "threshold": np.array(threshold, np.float32)}
-        rows, state = self._session.run(["rows", "next_state"], feed)
+        rows, state = cast("tuple[NDArray[np.float32], Any]", self._session.run(["rows", "next_state"], feed))
         return rows, state
 
     def _check_device(self, device: str) -> None:
         if device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise RuntimeUnavailable(
-                "run.device=cuda was asked for, but ONNX Runtime could not load CUDA. Run `liveloc doctor`; install the "
-                "gpu extra (pip install 'liveloc[gpu]', CUDA 13 and cuDNN 9) or set run.device=cpu."
+                "run.device=cuda was asked for, but ONNX Runtime could not load CUDA. Run `liveloc doctor`; install "
+                "the gpu extra (pip install 'liveloc[gpu]', CUDA 13 and cuDNN 9) or set run.device=cpu."
             )
 
     def _read_description(self, path: Path) -> ModelDescription:

@@ -32,6 +32,6 @@ class Runtime(Protocol):
     ) -> tuple[NDArray[np.float32], Any]:
         """Rows (N, 9) in the model's columns for frames (T, H, W) after ``state``, and the next state.
 
-        ``valid`` (S + T,) tells which frames of state and block exist. Raises RuntimeUnavailable when the device is lost.
+        ``valid`` (S + T,) tells which frames of state and block exist. Raises RuntimeUnavailable for a lost device.
         """
         ...

@@ -21,7 +21,7 @@ class TorchRuntime:
         self._device = torch.device(_choose(device))
         if threads:
             torch.set_num_threads(threads)
-        self._module = module.eval().to(self._device).to(memory_format=torch.channels_last)
+        self._module = module.eval().to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._description = description
 
     @property
@@ -61,4 +61,3 @@ def _choose(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
-

@@ -1,4 +1,4 @@
-"""The benchmark: simulated acquisitions under stated conditions, localised by a model file, scored against the truth."""
+"""The benchmark: acquisitions simulated under stated conditions, localised by a model file, scored with the truth."""
 
 from __future__ import annotations
 

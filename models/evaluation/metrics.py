@@ -1,4 +1,7 @@
-"""How good localisations are against a truth: the rules of the 2016 SMLM challenge (Sage et al. 2019, Nat. Methods 16:387)."""
+"""How good localisations are against a truth.
+
+The rules are those of the 2016 SMLM challenge (Sage et al. 2019, Nat. Methods 16:387).
+"""
 
 from __future__ import annotations
 

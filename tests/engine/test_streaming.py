@@ -75,7 +75,8 @@ def assert_same(first: pa.Table, second: pa.Table, tolerance: float) -> None:
 @pytest.mark.parametrize("size", [1, 7, 50])
 def test_blocks_leave_no_seam(model: Path, size: int) -> None:
     whole = localised(localiser(model), [movie()])
-    assert whole.num_rows > 500 and len(whole["frame"].unique()) > 55
+    assert whole.num_rows > 500
+    assert len(whole["frame"].unique()) > 55
     assert_same(whole, localised(localiser(model), cut(movie(), size)), 1e-3)
 
 
@@ -116,7 +117,8 @@ def test_units_and_origin(model: Path) -> None:
     assert plain.schema.equals(LOCALISATION_SCHEMA)
     assert np.allclose(shifted["x"].to_numpy() - plain["x"].to_numpy(), 30 * 110, atol=1e-2)
     assert np.allclose(shifted["y"].to_numpy() - plain["y"].to_numpy(), 7 * 110, atol=1e-2)
-    assert plain["x"].to_numpy().max() < 28 * 110 and plain["y"].to_numpy().max() < 21 * 110
+    assert plain["x"].to_numpy().max() < 28 * 110
+    assert plain["y"].to_numpy().max() < 21 * 110
     assert plain["z"].null_count == plain.num_rows
 
 

@@ -105,7 +105,15 @@ SHAPE = (2, 2, 12, 12)
 
 @pytest.mark.parametrize(
     ("what", "by"),
-    [("dx", 0.3), ("dy", -0.3), ("photons", 200.0), ("logit", -6.0), ("logit", 6.0), ("sigma_x", 0.4), ("background", 9.0)],
+    [
+        ("dx", 0.3),
+        ("dy", -0.3),
+        ("photons", 200.0),
+        ("logit", -6.0),
+        ("logit", 6.0),
+        ("sigma_x", 0.4),
+        ("background", 9.0),
+    ],
 )
 def test_the_truth_has_the_least_loss(what: str, by: float) -> None:
     batch = SceneBatch(torch.zeros(SHAPE), torch.full(SHAPE, 20.0), a_truth())

@@ -15,6 +15,7 @@ from config.schema import DomainSettings, NetworkSettings, Settings, TrainingSet
 from engine.runtimes import load_runtime
 from models import export as export_module
 from models.export import build_step, export
+from models.registry import build_network
 from models.training import SceneStream, load_checkpoint, train
 
 TINY = NetworkSettings(name="tiny", past=1, future=1, encoder=[8, 8], features=8, heads=2, decoder=[8, 8])
@@ -41,7 +42,7 @@ def test_training_learns_and_keeps_its_settings(tmp_path: Path) -> None:
     assert seen[-1] < 0.8 * seen[0]
     network, training, weights, steps = load_checkpoint(checkpoint)
     assert (network, training.steps, steps) == (TINY, 60, 60)
-    assert set(weights) == set(export_module.build_network(TINY).state_dict())
+    assert set(weights) == set(build_network(TINY).state_dict())
 
 
 def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:

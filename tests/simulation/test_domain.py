@@ -20,7 +20,9 @@ def test_a_batch_follows_from_its_generator() -> None:
 
 
 def test_measured_light_is_background_plus_emitters() -> None:
-    settings = DomainSettings(psf_sigma=[1.0, 1.0], photons=[2000.0, 2000.0], background=[5.0, 5.0], density=[0.02, 0.02])
+    settings = DomainSettings(
+        psf_sigma=[1.0, 1.0], photons=[2000.0, 2000.0], background=[5.0, 5.0], density=[0.02, 0.02]
+    )
     batch = Domain(settings, 8, 40).batch(12, generator())
     excess = (batch.photons - batch.background).sum()
     # Light of emitters outside comes in about as much as that of those inside goes out.
@@ -31,9 +33,11 @@ def test_truth_lies_inside_and_is_bright_enough_to_mean_something() -> None:
     truth = Domain(DomainSettings(density=[0.03, 0.03]), 6, 32).batch(4, generator()).truth
     assert len(truth.x) > 100
     for axis in (truth.x, truth.y):
-        assert axis.min() > 0 and axis.max() < 32
+        assert axis.min() > 0
+        assert axis.max() < 32
     assert truth.photons.min() >= FAINTEST
-    assert int(truth.scene.max()) == 3 and int(truth.frame.max()) == 5
+    assert int(truth.scene.max()) == 3
+    assert int(truth.frame.max()) == 5
 
 
 def test_an_empty_domain_is_only_background() -> None:

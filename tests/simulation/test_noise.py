@@ -27,31 +27,31 @@ def expose(camera: CameraNoise, photons: float) -> torch.Tensor:
 @pytest.mark.parametrize("photons", [0.5, 20.0, 400.0])
 def test_mean_is_the_calibration(camera: CameraNoise, photons: float) -> None:
     electrons = photons * camera.quantum_efficiency + camera.spurious_charge
-    expected = electrons * camera.em_gain / camera.e_per_adu + camera.baseline - 0.5  # the converter floors
-    error = expose(camera, photons).mean().item() - expected
-    spread = math.sqrt(2 * electrons) * camera.em_gain / camera.e_per_adu + camera.read_noise / camera.e_per_adu
-    assert abs(error) < 4 * spread / math.sqrt(PIXELS)
+    gain, e_per_adu, baseline = camera.em_gain, float(camera.e_per_adu), float(camera.baseline)
+    expected = electrons * gain / e_per_adu + baseline - 0.5  # the converter floors
+    spread = (math.sqrt(2 * electrons) * gain + float(camera.read_noise)) / e_per_adu
+    assert expose(camera, photons).mean().item() == pytest.approx(expected, abs=4 * spread / math.sqrt(PIXELS))
 
 
 @pytest.mark.parametrize("photons", [20.0, 400.0])
 def test_an_em_register_doubles_the_shot_noise_variance(photons: float) -> None:
     adu = expose(EMCCD, photons)
     electrons = (adu - adu.mean()) * EMCCD.e_per_adu / EMCCD.em_gain
-    read = (EMCCD.read_noise / EMCCD.em_gain) ** 2
+    read = (float(EMCCD.read_noise) / EMCCD.em_gain) ** 2
     excess = (electrons.var().item() - read) / (photons * EMCCD.quantum_efficiency)
-    assert abs(excess - 2) < 0.03
+    assert excess == pytest.approx(2, abs=0.03)
 
 
 @pytest.mark.parametrize("photons", [20.0, 400.0])
 def test_without_a_register_the_variance_is_shot_plus_read_noise(photons: float) -> None:
     variance = (expose(SCMOS, photons) * SCMOS.e_per_adu).var().item()
     quantisation = SCMOS.e_per_adu**2 / 12
-    assert abs(variance / (photons * 0.8 + 1.6**2 + quantisation) - 1) < 0.02
+    assert variance == pytest.approx(photons * 0.8 + 1.6**2 + quantisation, rel=0.02)
 
 
 def test_photons_come_back() -> None:
     for camera in (EMCCD, SCMOS):
-        assert abs(camera.to_photons(expose(camera, 100.0)).mean().item() - 100) < 0.5
+        assert camera.to_photons(expose(camera, 100.0)).mean().item() == pytest.approx(100, abs=0.5)
 
 
 def test_maps_act_pixel_by_pixel() -> None:

@@ -21,9 +21,7 @@ def test_traces_hold_exactly_the_time_that_an_emitter_was_on() -> None:
     blink, frame, lit = frame_traces(blinks, 5)
     traces = torch.zeros(4, 5)
     traces[blink, frame] = lit
-    expected = torch.tensor(
-        [[0.5, 0, 0, 0, 0], [0.75, 1, 0.25, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0.5, 1]]
-    )
+    expected = torch.tensor([[0.5, 0, 0, 0, 0], [0.75, 1, 0.25, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0.5, 1]])
     assert torch.allclose(traces, expected)
 
 
@@ -59,4 +57,4 @@ def test_an_emitter_is_never_on_twice_at_once() -> None:
 
 def test_one_blink_means_bleached_after_the_first() -> None:
     blinks = blink_trains(300, 100, 2.0, 5.0, 1.0, generator())
-    assert len(blinks.emitter.unique()) == len(blinks.emitter)
+    assert len(set(blinks.emitter.tolist())) == len(blinks.emitter)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as parquet
 import pytest
 import tifffile
 import torch
+from pyarrow import parquet
 
 from acquisition.recorded import RecordedSource
 from config.compose import compose
@@ -30,7 +30,8 @@ def test_frames_are_the_same_in_any_blocks() -> None:
     other = make_simulator(settings())
     parts = [other.frames(start, min(start + 7, 60)) for start in range(0, 60, 7)]
     assert np.array_equal(whole, np.concatenate(parts))
-    assert whole.dtype == np.uint16 and whole.shape == (60, 40, 48)
+    assert whole.dtype == np.uint16
+    assert whole.shape == (60, 40, 48)
 
 
 def test_a_seed_is_an_acquisition() -> None:
@@ -56,7 +57,8 @@ def test_structures_stay_inside_and_keep_the_density(structure: str) -> None:
     truth = make_simulator(settings(f"dataset.structure={structure}", "dataset.frames=400")).emitters()
     light = truth["photons"].to_numpy().sum() / 400 / (4.0 * 4.8)
     assert abs(light / 1000 - 1) < 0.15
-    assert truth["x"].to_numpy().max() <= 4800 and truth["y"].to_numpy().max() <= 4000
+    assert truth["x"].to_numpy().max() <= 4800
+    assert truth["y"].to_numpy().max() <= 4000
 
 
 def test_the_light_in_a_frame_is_that_of_its_emitters() -> None:
@@ -72,7 +74,8 @@ def test_the_light_in_a_frame_is_that_of_its_emitters() -> None:
 def test_background_is_smooth_and_has_its_mean() -> None:
     field = smooth_background(70, 50, 20.0, 0.3, torch.Generator().manual_seed(0))
     assert abs(float(field.mean()) - 20) < 1e-3
-    assert float(field.min()) > 0 and float(field.std()) > 1
+    assert float(field.min()) > 0
+    assert float(field.std()) > 1
     assert float((field[1:] - field[:-1]).abs().max()) < 0.15 * 20
 
 
