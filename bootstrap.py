@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -147,10 +147,10 @@ def _fingerprint(gpu: bool) -> str:
 def _stamp() -> dict[str, str]:
     """What was installed before, by its fingerprint; nothing where .venv is missing or the stamp cannot be read."""
     try:
-        found = json.loads(STAMP.read_text(encoding="utf-8")) if PYTHON.exists() else {}
+        found: object = json.loads(STAMP.read_text(encoding="utf-8")) if PYTHON.exists() else {}
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return cast("dict[str, str]", found) if isinstance(found, dict) else {}
 
 
 def _make_venv() -> bool:

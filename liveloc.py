@@ -6,8 +6,7 @@ Heavy libraries are imported inside the command that needs them: ``liveloc --hel
 from __future__ import annotations
 
 import logging
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -316,15 +315,16 @@ def _analyse(
     source: FrameSource, camera: Camera, settings: Settings, folder: RunFolder, description: SourceDescription
 ) -> Status:
     """Run the engine on an open source to its end, shown in the terminal, everything kept in the run folder."""
+    from engine.domain_check import DomainCheck
     from engine.output.recorder import Recorder
     from engine.pipeline import Pipeline
     from engine.streaming import StreamingLocaliser
     from viewer.terminal import RunProgress
 
     run, runtime = settings.run, _runtime(settings)
-    _warn(_mismatches(runtime, camera, settings))
     folder.begin(_facts(settings, runtime, camera, description))
-    localiser = StreamingLocaliser(runtime, camera, run.threshold, description.origin, run.block)
+    streaming = StreamingLocaliser(runtime, camera, run.threshold, description.origin, run.block)
+    localiser = DomainCheck(streaming, camera, settings.optics.psf_sigma, description.origin)
     recorder = Recorder(folder.log_path, _field(settings, camera, description, folder))
     pipeline = Pipeline(source, localiser, recorder, block=run.block, queue=run.queue, description=description)
     size = f"{description.width}×{description.height} pixels"
@@ -332,37 +332,11 @@ def _analyse(
     logger.info("%s", title)
     out.print(f"{escape(title)} → {escape(str(folder.path))}", highlight=False, soft_wrap=True)
     try:
-        with _first_interrupt_calls(pipeline.stop), RunProgress(out) as progress:
+        with RunProgress(out) as progress:
             return pipeline.run(progress.show)
     finally:
         if pipeline.status().state.over:
             folder.finish(pipeline.status())
-
-
-@contextmanager
-def _first_interrupt_calls(stop: Callable[[], None]) -> Iterator[None]:
-    """Make the first Ctrl-C end the run in order; a second one breaks off.
-
-    As a handler and not as an exception: on Python 3.11 and 3.12 a KeyboardInterrupt inside ``Thread.join(timeout)``
-    makes the thread look ended while it still runs, and the run would be closed before its last frames are recorded.
-    """
-
-    def handle(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        stop()
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _mismatches(runtime: Runtime, camera: Camera, settings: Settings) -> list[str]:
-    from engine.runtimes.model_file import domain_warnings
-
-    sigma = settings.optics.psf_sigma
-    return domain_warnings(runtime.description, pixel_size=camera.pixel_size, psf_sigma=sigma, em_gain=camera.em_gain)
 
 
 def _facts(settings: Settings, runtime: Runtime, camera: Camera, description: SourceDescription) -> Any:

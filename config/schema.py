@@ -103,6 +103,8 @@ class TrainingSettings:
 
     name: str = "default"
     """Name of the recipe, for people."""
+    base: str | None = None
+    """A .safetensors model file whose weights to start from (fine-tuning); None: fresh weights."""
     steps: int = 13000
     """Optimiser steps."""
     batch_size: int = 6

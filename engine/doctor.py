@@ -104,7 +104,7 @@ def provider_loads(name: str) -> bool:
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(_tiny_model(), options, providers=[name])
     two = np.full(1, 2, np.float32)
-    return name in session.get_providers() and bool(session.run(None, {"x": two})[0][0] == 4)
+    return name in session.get_providers() and bool(np.asarray(session.run(None, {"x": two})[0])[0] == 4)
 
 
 def _tiny_model() -> bytes:

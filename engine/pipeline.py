@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Self
 
 import pyarrow as pa
@@ -34,6 +35,26 @@ WATCH_EVERY = 0.2
 """Most seconds between two calls of a watcher."""
 
 Watcher = Callable[[Status], None]
+
+
+class _Stage(threading.Thread):
+    """A thread that says itself that it has ended.
+
+    ``Thread.join`` cannot be trusted for it: a KeyboardInterrupt within it makes Python 3.11 take a living thread for
+    an ended one. A daemon, so that a source that hangs in its driver cannot keep the program from ending.
+    """
+
+    def __init__(self, work: Callable[[], None], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._work = work
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        """Called by the thread."""
+        try:
+            self._work()
+        finally:
+            self.ended.set()
 
 
 class Pipeline:
@@ -77,8 +98,8 @@ class Pipeline:
         self._source_given_up = False
         self._error: Exception | None = None
         self._lock = threading.Lock()
-        self._acquiring = self._thread("acquire", self._acquire)
-        self._threads = (self._acquiring, self._thread("infer", self._infer), self._thread("output", self._output))
+        self._acquiring = self._stage("acquire", self._acquire)
+        self._stages = (self._acquiring, self._stage("infer", self._infer), self._stage("output", self._output))
 
     def run(self, watch: Watcher | None = None) -> Status:
         """Run to the end and return the last status. ``watch`` is called a few times a second, on this thread.
@@ -100,8 +121,8 @@ class Pipeline:
         if self._started is not None:
             raise RunError("this pipeline was started before, and a pipeline runs once. Build a new one.")
         self._started = self._in_source_since = self._clock()
-        for thread in self._threads:
-            thread.start()
+        for stage in self._stages:
+            stage.start()
 
     def stop(self) -> None:
         """Take no more frames; those that came are still analysed and recorded. Any thread, any number of times."""
@@ -214,9 +235,8 @@ class Pipeline:
 
     # Threads, their errors, and their end.
 
-    def _thread(self, name: str, stage: Callable[[], None]) -> threading.Thread:
-        # A daemon, so that a source that hangs in its driver cannot keep the program from ending.
-        return threading.Thread(target=self._guard, args=(stage,), name=f"liveloc-{name}", daemon=True)
+    def _stage(self, name: str, stage: Callable[[], None]) -> _Stage:
+        return _Stage(partial(self._guard, stage), f"liveloc-{name}")
 
     def _guard(self, stage: Callable[[], None]) -> None:
         """Run a stage; its error stops the source and is kept for whoever waits for the end."""
@@ -248,10 +268,10 @@ class Pipeline:
 
     def _pause(self) -> None:
         """Wait a little for the threads: not for long at once, as that cannot be interrupted on Windows."""
-        living = next((thread for thread in reversed(self._threads) if thread.is_alive()), None)
+        living = next((stage for stage in reversed(self._stages) if not stage.ended.is_set()), None)
         if living is not None:
-            living.join(WATCH_EVERY)
-        if self._acquiring.is_alive() and self._source_hangs():
+            living.ended.wait(WATCH_EVERY)
+        if not self._acquiring.ended.is_set() and self._source_hangs():
             self._give_source_up()
 
     def _source_hangs(self) -> bool:
@@ -271,8 +291,8 @@ class Pipeline:
 
     def _all_ended(self) -> bool:
         """Whether every stage has ended; a source that was given up counts as ended."""
-        waited_for = self._threads[1:] if self._source_given_up else self._threads
-        ended = self._started is not None and not any(thread.is_alive() for thread in waited_for)
+        waited_for = self._stages[1:] if self._source_given_up else self._stages
+        ended = self._started is not None and all(stage.ended.is_set() for stage in waited_for)
         if ended and self._ended is None:
             self._ended = self._clock()
         return ended

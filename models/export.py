@@ -16,8 +16,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from config.errors import ExportMismatch, ModelFileInvalid
@@ -31,6 +29,7 @@ from models.evaluation.benchmark import benchmark
 from models.registry import build_network
 from models.streaming import StreamStep
 from models.training import load_checkpoint
+from models.weights_file import read_weights, write_weights
 
 OPSET = 20
 
@@ -50,7 +49,7 @@ def export(checkpoint: Path, output: Path, conditions: Sequence[Settings] = ()) 
         figures = {row.condition: asdict(row) for row in benchmark(runtime, conditions)}
         description = replace(description, benchmark=figures)
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_weights(module, description, output.with_suffix(".safetensors"))
+    write_weights(weights, description, output.with_suffix(".safetensors"))
     write_onnx(module, description, output.with_suffix(".onnx"))
     check_parity(output)
     return description
@@ -58,16 +57,12 @@ def export(checkpoint: Path, output: Path, conditions: Sequence[Settings] = ()) 
 
 def build_step(path: Path) -> tuple[StreamStep, ModelDescription]:
     """The streaming graph of a .safetensors model file. Raises ModelFileInvalid."""
+    weights, description = read_weights(path)
     try:
-        with safe_open(path, "pt") as file:
-            description = ModelDescription.from_json((file.metadata() or {})[METADATA_KEY])
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         module = StreamStep(build_network(NetworkSettings(**description.settings["network"])))
         module.network.load_state_dict(weights)
-    except ModelFileInvalid:
-        raise
-    except Exception as error:
-        raise ModelFileInvalid(f"{path} cannot be read as a liveloc model: {error}. Export it again.") from error
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ModelFileInvalid(f"{path} holds no network that this liveloc knows: {error}. Export it again.") from error
     return module.eval(), description
 
 
@@ -90,11 +85,6 @@ def describe(network: NetworkSettings, training: TrainingSettings, steps: int, n
         settings_hash=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
         made_by={"liveloc": version("liveloc"), "torch": torch.__version__, "steps": str(steps)},
     )
-
-
-def write_weights(module: StreamStep, description: ModelDescription, path: Path) -> None:
-    """The weights with the description as safetensors metadata."""
-    save_file(module.network.state_dict(), path, {METADATA_KEY: description.to_json()})
 
 
 def write_onnx(module: StreamStep, description: ModelDescription, path: Path) -> None:

@@ -21,6 +21,7 @@ from config.errors import TrainingError
 from config.schema import DomainSettings, NetworkSettings, Settings, TrainingSettings
 from models.loss import emitter_loss
 from models.registry import build_network
+from models.weights_file import read_weights
 from simulation.domain import Domain, SceneBatch, Truth
 
 PRECISION = {"bf16": "bf16-mixed", "fp32": "32-true"}
@@ -124,7 +125,10 @@ def train(settings: Settings) -> Path:
         log_every_n_steps=min(50, recipe.checkpoint_every),
         enable_model_summary=False,
     )
-    trainer.fit(Training(settings.network, recipe), ckpt_path=resume, weights_only=True)
+    training = Training(settings.network, recipe)
+    if recipe.base:
+        _start_from(Path(recipe.base), training)
+    trainer.fit(training, ckpt_path=resume, weights_only=True)
     if trainer.global_step % recipe.checkpoint_every:
         trainer.save_checkpoint(newest)
     return newest
@@ -147,6 +151,18 @@ def _callbacks(folder: Path, recipe: TrainingSettings) -> list[Callback]:
         folder, filename="last", every_n_train_steps=recipe.checkpoint_every, enable_version_counter=False
     )
     return [keep, *([EMAWeightAveraging(decay=recipe.ema)] if recipe.ema else [])]
+
+
+def _start_from(base: Path, training: Training) -> None:
+    """Take the weights of a model file. Raises ModelFileInvalid, TrainingError."""
+    weights, description = read_weights(base)
+    try:
+        training.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"training.base={base}: the weights of {description.name} do not fit this network: {error}. "
+            "Give the network that it was trained with: network=NAME."
+        ) from error
 
 
 def _check_same(checkpoint: Path, network: NetworkSettings, recipe: TrainingSettings) -> int:

@@ -38,16 +38,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from config.schema import NetworkSettings, TrainingSettings
-    from models.export import describe, write_weights
+    from models.export import describe
     from models.registry import build_network
-    from models.streaming import StreamStep
+    from models.weights_file import write_weights
 
     torch.manual_seed(0)
     network = NetworkSettings(past=1, future=1, encoder=[8, 8], features=8, heads=2, decoder=[8, 8, 8])
     path = tmp_path_factory.mktemp("model") / "untrained.safetensors"
-    write_weights(
-        StreamStep(build_network(network)).eval(), describe(network, TrainingSettings(), 0, "untrained"), path
-    )
+    write_weights(build_network(network).state_dict(), describe(network, TrainingSettings(), 0, "untrained"), path)
     return path
 
 

@@ -16,9 +16,10 @@ from engine.localisations import LOCALISATION_SCHEMA
 from engine.runtimes import load_runtime
 from engine.runtimes.model_file import domain_warnings, photon_warnings
 from engine.streaming import StreamingLocaliser
-from models.export import build_step, describe, write_onnx, write_weights
+from models.export import build_step, describe, write_onnx
 from models.registry import build_network
 from models.streaming import StreamStep
+from models.weights_file import write_weights
 
 CAMERA = Camera("test", baseline=100.0, e_per_adu=0.5, em_gain=1.0, quantum_efficiency=0.8, pixel_size=110.0)
 NETWORK = NetworkSettings(name="random", past=3, future=2, encoder=[8, 12], features=8, heads=2, decoder=[12, 12])
@@ -39,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = StreamStep(network)
     description = describe(NETWORK, TrainingSettings(), 0, "random")
     path = tmp_path_factory.mktemp("model") / "random"
-    write_weights(module, description, path.with_suffix(".safetensors"))
+    write_weights(network.state_dict(), description, path.with_suffix(".safetensors"))
     write_onnx(module, description, path.with_suffix(".onnx"))
     return path
 

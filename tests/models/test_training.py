@@ -145,3 +145,20 @@ def test_a_changed_recipe_changes_the_hash() -> None:
     first = export_module.describe(TINY, TrainingSettings(), 1, "a")
     other = export_module.describe(TINY, replace(TrainingSettings(), seed=2), 1, "a")
     assert first.settings_hash != other.settings_hash
+
+
+def test_a_training_starts_from_a_model_file(exported: Path, tmp_path: Path) -> None:
+    settings = tiny(tmp_path / "more", 1)
+    settings.training.base = str(exported.with_suffix(".safetensors"))
+    settings.training.learning_rate = 1e-9
+    before = build_step(exported.with_suffix(".safetensors"))[0].network.state_dict()
+    after = load_checkpoint(train(settings))[2]
+    assert all(torch.allclose(after[name], weight, atol=1e-6) for name, weight in before.items())
+
+
+def test_weights_that_do_not_fit_are_refused(exported: Path, tmp_path: Path) -> None:
+    settings = tiny(tmp_path, 1)
+    settings.training.base = str(exported.with_suffix(".safetensors"))
+    settings.network = replace(TINY, features=16)
+    with pytest.raises(TrainingError, match="do not fit"):
+        train(settings)

@@ -1,0 +1,31 @@
+"""The torch form of a model file: weights as safetensors, the description in the file's metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from config.errors import ModelFileInvalid
+from engine.runtimes.model_file import METADATA_KEY, ModelDescription
+
+
+def write_weights(weights: dict[str, Tensor], description: ModelDescription, path: Path) -> None:
+    """Write a network's state."""
+    plain = {name: weight.contiguous() for name, weight in weights.items()}  # channels-last cannot be saved
+    save_file(plain, path, {METADATA_KEY: description.to_json()})
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
+    """The state and what the file says of itself. Raises ModelFileInvalid."""
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError) as error:
+        raise ModelFileInvalid(f"{path} cannot be read as safetensors: {error}. Export the model again.") from error
+    if text is None:
+        raise ModelFileInvalid(f"{path} is a safetensors file, but not one of liveloc's: it has no description inside.")
+    return weights, ModelDescription.from_json(text)
