@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from config.errors import ModelFileInvalid
@@ -15,7 +15,7 @@ from engine.runtimes.model_file import METADATA_KEY, ModelDescription
 def write_weights(weights: dict[str, Tensor], description: ModelDescription, path: Path) -> None:
     """Write a network's state."""
     plain = {name: weight.contiguous() for name, weight in weights.items()}  # channels-last cannot be saved
-    save_file(plain, path, {METADATA_KEY: description.to_json()})
+    path.write_bytes(save(plain, {METADATA_KEY: description.to_json()}))
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
