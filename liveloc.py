@@ -164,12 +164,14 @@ def train(overrides: Overrides = None) -> None:
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint that `liveloc train` wrote.", show_default=False)],
     output: Annotated[Path | None, typer.Argument(help="Where to write; the suffixes come by themselves.")] = None,
+    measure: Annotated[bool, typer.Option(help="Run the benchmark and keep its figures in the file.")] = True,
 ) -> None:
     """Turn a training's checkpoint into a model file that describes itself, and check that its forms agree."""
     from models.export import export as write_model
 
     target = output or checkpoint.with_name("model")
-    description = write_model(checkpoint, target)
+    conditions = _conditions(CONDITIONS, "dataset.frames=300", "dataset.seed=1") if measure else ()
+    description = write_model(checkpoint, target, conditions)
     out.print(f"{description.name}: {target}.onnx and {target}.safetensors", highlight=False, soft_wrap=True)
 
 
@@ -185,7 +187,7 @@ def evaluate(overrides: Overrides = None) -> None:
 
     given = list(overrides or ())
     chosen = [name.partition("=")[2] for name in given if name.startswith("dataset=")] or CONDITIONS
-    conditions = [_settings(*CHALLENGE, *given, f"dataset={name}") for name in chosen]
+    conditions = _conditions(chosen, *given)
     runtime = _runtime(conditions[0])
     out.print(f"{runtime.description.name} on {runtime.name}", highlight=False)
     out.print(as_markdown(list(benchmark(runtime, conditions))), highlight=False, soft_wrap=True)
@@ -248,6 +250,11 @@ def settings(
     for name in GROUPS:
         if name.startswith(group.partition(".")[0]):
             out.print(f"{name}= one of {', '.join(options(name))}, or a file", highlight=False, soft_wrap=True)
+
+
+def _conditions(names: Sequence[str], *overrides: str) -> list[Settings]:
+    """Settings of the benchmark's acquisitions, by data set."""
+    return [_settings(*CHALLENGE, *overrides, f"dataset={name}") for name in names]
 
 
 def _settings(*overrides: str) -> Settings:

@@ -236,3 +236,30 @@ def test_evaluate_scores_one_condition(model: Path, tmp_path: Path) -> None:
     done = liveloc("evaluate", f"model={model}", "dataset=dim", *small, "run.threads=1", cwd=tmp_path)
     assert "| dim |" in done.stdout
     assert "density_1" not in done.stdout
+
+
+def test_kill_9_in_the_middle_of_a_replay_loses_nothing_that_was_written(model: Path, tmp_path: Path) -> None:
+    from engine.output.recorder import LogTail, read_log
+
+    liveloc(
+        "simulate", "dataset.frames=4000", "dataset.height=32", "dataset.width=32", "dataset.output=set", cwd=tmp_path
+    )
+    output = tmp_path / "run"
+    arguments = arguments_of_replay(tmp_path / "set", model, output)
+    command = [sys.executable, "-m", "liveloc", *map(str, arguments), "run.block=4"]
+    log, seen = output / "localisations.arrows", 0
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while seen < 500:
+            assert process.poll() is None, "the replay ended before it could be killed"
+            time.sleep(0.05)
+            if log.exists():
+                seen = read_log(log).num_rows
+    finally:
+        process.kill()
+        process.wait()
+    assert read_log(log).num_rows >= seen
+    assert sum(batch.num_rows for batch in LogTail(log).read_new()) == read_log(log).num_rows
+    assert '"end_reason": "running"' in (output / "run.json").read_text(encoding="utf-8")

@@ -58,7 +58,7 @@ class ModelDescription:
     settings_hash: str = ""
     """SHA-256 of them as canonical JSON."""
     made_by: dict[str, str] = field(default_factory=dict)
-    """Versions: liveloc, git commit, torch; steps and minutes trained."""
+    """Versions of liveloc and torch, and the steps trained."""
     benchmark: dict[str, Any] = field(default_factory=dict)
     """The model's own figures: conditions → JI, RMSE, efficiency."""
     format: int = FORMAT
