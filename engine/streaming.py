@@ -69,10 +69,10 @@ class StreamingLocaliser:
 
     def flush(self) -> pa.RecordBatch:
         """See Localiser.flush. The next push begins a new movie."""
-        if not len(self._seen):
-            return empty_batch()
-        nothing = np.zeros((self._future, *self._shape), np.float32)
-        batch = self._run(nothing, np.zeros(self._future, bool)) if self._future else empty_batch()
+        batch = empty_batch()
+        if len(self._seen) and self._future:
+            nothing = np.zeros((self._future, *self._shape), np.float32)
+            batch = self._run(nothing, np.zeros(self._future, bool))
         self._state, self._seen = None, np.empty(0, np.int64)
         return batch
 
@@ -93,7 +93,7 @@ class StreamingLocaliser:
         rows, self._state = self._runtime.step(photons, self._state, np.concatenate([earlier, exist]), self._threshold)
         # Frame i of the answer is the sequence's past + i; the sequence's end is the newest frame, real or not.
         batch = self._table(rows, self._seen, known - self._future)
-        self._seen = self._seen[-window:] if exist.all() else self._seen
+        self._seen = self._seen[max(0, len(self._seen) - window) :] if exist.all() else self._seen
         return batch
 
     def _table(self, rows: NDArray[np.float32], numbers: NDArray[np.int64], first: int) -> pa.RecordBatch:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from config.errors import ModelFileInvalid
@@ -88,12 +86,6 @@ def blank_shape(description: ModelDescription, height: int, width: int) -> tuple
     """Shape (S, C, h, w) of the state for frames of (height, width) pixels."""
     channels, shrink = description.state_shape
     return sum(description.context), channels, -(-height // shrink), -(-width // shrink)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, as run.json keeps it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def domain_warnings(

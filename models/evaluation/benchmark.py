@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -92,11 +92,6 @@ def compare(table: pa.Table, truth: pa.Table, settings: Settings) -> BenchmarkRo
         sigma_spread=float(np.std(normal)) if len(ratio) else np.nan,
         photon_ratio=float(np.median(ratio)) if len(ratio) else np.nan,
     )
-
-
-def as_rows(rows: Sequence[BenchmarkRow]) -> list[dict[str, Any]]:
-    """For JSON."""
-    return [asdict(row) for row in rows]
 
 
 def as_markdown(rows: Sequence[BenchmarkRow]) -> str:

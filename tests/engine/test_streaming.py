@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from config.schema import NetworkSettings, TrainingSettings
 from engine.localisations import LOCALISATION_SCHEMA
 from engine.runtimes import load_runtime
 from engine.runtimes.model_file import domain_warnings, photon_warnings
+from engine.runtimes.torch_runtime import TorchRuntime
 from engine.streaming import StreamingLocaliser
 from models.export import build_step, describe, write_onnx
 from models.registry import build_network
@@ -99,6 +101,21 @@ def test_a_gap_is_the_edge_of_a_movie(model: Path, size: int) -> None:
     together = Frames(*(np.concatenate(pair) for pair in zip(vars(before).values(), vars(after).values(), strict=True)))
     apart = [localised(localiser(model), [part]) for part in (before, after)]
     assert_same(pa.concat_tables(apart), localised(localiser(model), cut(together, size)), 1e-3)
+
+
+@pytest.mark.parametrize(("past", "future"), [(0, 0), (2, 0), (0, 2)])
+def test_one_sided_and_empty_contexts(past: int, future: int) -> None:
+    torch.manual_seed(3)
+    network = build_network(replace(NETWORK, past=past, future=future))
+    torch.nn.init.normal_(network.maps.weight, std=0.4)
+    described = describe(network.settings, TrainingSettings(), 0, "random")
+
+    def localiser() -> StreamingLocaliser:
+        return StreamingLocaliser(TorchRuntime(StreamStep(network), described, "cpu"), CAMERA, 0.01)
+
+    whole, cut_up = localised(localiser(), [movie(12)]), localised(localiser(), cut(movie(12), 5))
+    assert set(whole["frame"].to_pylist()) == set(range(12))
+    assert_same(whole, cut_up, 1e-3)
 
 
 def test_a_movie_shorter_than_the_context(model: Path) -> None:
