@@ -323,6 +323,7 @@ def _analyse(
 ) -> Status:
     """Run the engine on an open source to its end, shown in the terminal, everything kept in the run folder."""
     from engine.domain_check import DomainCheck
+    from engine.observer import ObservedLocaliser
     from engine.output.recorder import Recorder
     from engine.pipeline import Pipeline
     from engine.streaming import StreamingLocaliser
@@ -331,7 +332,8 @@ def _analyse(
     run, runtime = settings.run, _runtime(settings)
     folder.begin(_facts(settings, runtime, camera, description))
     streaming = StreamingLocaliser(runtime, camera, run.threshold, description.origin, run.block)
-    localiser = DomainCheck(streaming, camera, settings.optics.psf_sigma, description.origin)
+    check = DomainCheck(runtime.description, camera, settings.optics.psf_sigma, description.origin)
+    localiser = ObservedLocaliser(streaming, [check])
     recorder = Recorder(folder.log_path, _field(settings, camera, description, folder))
     pipeline = Pipeline(source, localiser, recorder, block=run.block, queue=run.queue, description=description)
     size = f"{description.width}×{description.height} pixels"

@@ -30,7 +30,7 @@ FOLDER = Path(__file__).resolve().parent
 """Holds ``liveloc.yaml`` and a folder of YAML files for each group."""
 
 GROUPS = tuple(entry.name for entry in fields(Settings) if entry.name != "model")
-"""Names of the groups: camera, optics, network, training, dataset, run."""
+"""Names of the groups: camera, optics, network, training, dataset, run, source, wire, monitor, feedback."""
 
 
 def compose(overrides: Sequence[str] = ()) -> Settings:

@@ -11,6 +11,7 @@
     │   ├── RuntimeUnavailable   the runtime or device that was asked for is not there
     │   └── ExportMismatch       an exported model does not give what the network gives
     ├── TableError               a localisation table cannot be read or written
+    ├── WireError                a message from the wire is not what it should be, or keys are missing
     ├── RunError                 a run cannot go on
     │   └── RecorderFailed       localisations cannot be written to disk
     └── TrainingError            a training cannot start, resume or go on
@@ -64,6 +65,10 @@ class ExportMismatch(ModelError):
 
 class TableError(LivelocError):
     """A localisation table cannot be read or written."""
+
+
+class WireError(LivelocError):
+    """A message from the wire is not what it should be, or keys are missing."""
 
 
 class RunError(LivelocError):

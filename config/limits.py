@@ -60,6 +60,29 @@ LIMITS: dict[str, tuple[float, float]] = {
     "run.queue": (1, math.inf),
     "run.threshold": (0, 1),
     "run.image_pixel": (POSITIVE, math.inf),
+    "run.memory": (1, math.inf),
+    "run.seconds": (POSITIVE, math.inf),
+    "run.frames": (1, math.inf),
+    "source.port": (1, 65535),
+    "source.exposure": (POSITIVE, math.inf),
+    "source.binning": (1, math.inf),
+    "source.buffer": (POSITIVE, math.inf),
+    "source.silence": (POSITIVE, math.inf),
+    "wire.port": (0, 65534),
+    "wire.preview_rate": (0, math.inf),
+    "monitor.every": (POSITIVE, math.inf),
+    "monitor.frc_every": (POSITIVE, math.inf),
+    "monitor.frc_block": (1, math.inf),
+    "monitor.plateau": (0, 1),
+    "monitor.stop_after": (1, math.inf),
+    "feedback.target": (POSITIVE, math.inf),
+    "feedback.minimum": (0, math.inf),
+    "feedback.maximum": (0, math.inf),
+    "feedback.safe": (0, math.inf),
+    "feedback.start": (0, math.inf),
+    "feedback.slew": (POSITIVE, math.inf),
+    "feedback.every": (POSITIVE, math.inf),
+    "feedback.gain": (POSITIVE, 1),
 }
 """Smallest and largest value, both allowed. A setting that is None is not checked."""
 
@@ -69,6 +92,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "dataset.structure": ("random", "lines", "ring"),
     "run.runtime": ("auto", "onnx", "torch"),
     "run.device": ("auto", "cpu", "cuda"),
+    "run.policy": ("every", "newest"),
+    "source.kind": ("simulated", "micromanager", "micromanager_acquisition", "follow", "recorded"),
+    "source.backend": ("java", "python"),
 }
 """Values a setting may have, where there are few."""
 
@@ -95,6 +121,7 @@ def check(settings: Settings) -> None:
             _check_choice(key, value)
     _check_domain(settings)
     _check_run(settings)
+    _check_feedback(settings)
 
 
 def _check_range(key: str, value: Any) -> None:
@@ -129,3 +156,11 @@ def _check_run(settings: Settings) -> None:
     unknown = [name for name in run.formats if name not in FORMATS]
     if unknown:
         raise SettingsError(f"run.formats: expected some of {', '.join(FORMATS)}; found {', '.join(unknown)}.")
+
+
+def _check_feedback(settings: Settings) -> None:
+    feedback = settings.feedback
+    if not feedback.minimum <= feedback.maximum:
+        raise SettingsError(
+            f"feedback.minimum ({feedback.minimum:g}) is more than feedback.maximum ({feedback.maximum:g}). Swap them."
+        )

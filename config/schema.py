@@ -182,6 +182,111 @@ class DatasetSettings:
 
 
 @dataclass
+class SourceSettings:
+    """Where live frames come from (`liveloc live`)."""
+
+    name: str = "simulated"
+    """Name of the source, for people."""
+    kind: str = "simulated"
+    """simulated, micromanager, micromanager_acquisition, follow or recorded."""
+    path: str | None = None
+    """What to read: the stack (recorded), or the data set that is being written (follow)."""
+    paced: bool = False
+    """Give a recorded stack at the rate it was recorded at, not as fast as it can be read."""
+    backend: str = "java"
+    """java: the Micro-Manager that runs on this computer; python: Micro-Manager's core in this process, without it."""
+    port: int = 4827
+    """Port of the running Micro-Manager's server (backend java)."""
+    config: str | None = None
+    """Micro-Manager configuration for backend python: a .cfg file; demo: its demo camera; blinking: the simulated
+    EMCCD as a camera inside the core."""
+    adapters: str | None = None
+    """Folder of Micro-Manager's device adapters for backend python; None: those of the mm-test-adapters package."""
+    exposure: float | None = None
+    """Exposure to set on the camera [ms]; None: as it is set."""
+    binning: int | None = None
+    """Binning to set on the camera; None: as it is set."""
+    buffer: float = 5.0
+    """Seconds of frames that Micro-Manager's buffer should hold, at least 64 MB [s]."""
+    save: str | None = None
+    """Folder in which micromanager_acquisition saves the raw NDTiff; None: `raw` in the run folder."""
+    silence: float = 10.0
+    """A camera that gives no frame for so long (and for five exposures) has stopped or hangs [s]."""
+
+
+@dataclass
+class WireSettings:
+    """The sockets that viewers and other programs connect to (docs/wire.md)."""
+
+    name: str = "loopback"
+    """Name of these settings, for people."""
+    enabled: bool = True
+    """Publish at all."""
+    address: str = "127.0.0.1"
+    """Address to bind to. Anything but this computer itself needs ``keys``."""
+    port: int = 5601
+    """Port of the publisher; the next one answers requests. 0: any free pair. Taken: a free pair, and it is said."""
+    commands: bool = True
+    """Whether clients may start, pause, stop, mark and change the feedback's target."""
+    keys: str | None = None
+    """Folder of CURVE keys that `liveloc keys` made: the server's own and those of the clients it lets in."""
+    preview_rate: float = 5.0
+    """Most raw frames published [1/s]."""
+
+
+@dataclass
+class MonitorSettings:
+    """Figures of quality while the run goes on, and when to stop by itself."""
+
+    name: str = "default"
+    """Name of these settings, for people."""
+    enabled: bool = True
+    """Measure at all."""
+    every: float = 1.0
+    """Time of data that one row of figures covers [s]."""
+    frc_every: float = 20.0
+    """Time of data between two estimates of the FRC resolution and the drift [s]."""
+    frc_block: int = 100
+    """Frames that go into the same half of the data, so that one molecule is not in both."""
+    stop_at_plateau: bool = False
+    """Stop when the FRC resolution no longer improves."""
+    plateau: float = 0.02
+    """Relative improvement of the resolution over half of the data below which it counts as a plateau."""
+    stop_after: int | None = None
+    """Stop after so many localisations."""
+
+
+@dataclass
+class FeedbackSettings:
+    """Holds the density of emitters by the activation light. Off unless it is asked for."""
+
+    name: str = "off"
+    """Name of these settings, for people."""
+    enabled: bool = False
+    """Whether to touch the light at all."""
+    target: float = 1.0
+    """Localisations per frame and area to hold [1/µm²]."""
+    device: str | None = None
+    """Micro-Manager's label of the light's device."""
+    property: str | None = None
+    """The device property that sets its power."""
+    minimum: float = 0.0
+    """Least power, in the property's own unit."""
+    maximum: float = 100.0
+    """Most power, in the property's own unit."""
+    safe: float = 0.0
+    """Power that is set when the run ends, for whatever reason."""
+    start: float | None = None
+    """Power to begin with; None: as it is set."""
+    slew: float = 10.0
+    """Most change of power in a second, in the property's own unit."""
+    every: float = 1.0
+    """Time between two changes [s]."""
+    gain: float = 0.5
+    """Share of the relative error in density that one change makes good."""
+
+
+@dataclass
 class RunSettings:
     """One run of the engine."""
 
@@ -205,6 +310,19 @@ class RunSettings:
     """Frames handed to the network at once."""
     queue: int = 8
     """Blocks that may wait between two stages."""
+    policy: str = "every"
+    """When inference falls behind: every (frames wait, on disk where memory is not enough) or newest (frames are
+    skipped to stay live, and every skipped number is recorded)."""
+    memory: float = 256.0
+    """Frames that wait for inference take at most this much memory [MB]; the others wait on disk."""
+    spool: str | None = None
+    """Folder for the frames that wait on disk; None: the run folder."""
+    cpu_fallback: bool = False
+    """Go on with the processor when the GPU is lost or out of memory at the smallest block."""
+    seconds: float | None = None
+    """End after so long [s]."""
+    frames: int | None = None
+    """End after so many frames."""
     threshold: float = 0.5
     """Smallest probability of a localisation that is kept."""
     formats: list[str] = field(default_factory=lambda: ["csv", "parquet"])
@@ -223,5 +341,9 @@ class Settings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
     run: RunSettings = field(default_factory=RunSettings)
+    source: SourceSettings = field(default_factory=SourceSettings)
+    wire: WireSettings = field(default_factory=WireSettings)
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
+    feedback: FeedbackSettings = field(default_factory=FeedbackSettings)
     model: str = "default"
     """A shipped model's name or the path of a model file."""

@@ -1,7 +1,4 @@
-"""Does the acquisition fit the model? Looks at the first frames and what was found in them, and warns in words.
-
-It stands around a localiser and passes everything through, so the pipeline knows nothing of it.
-"""
+"""Does the acquisition fit the model? Looks at the first frames and what was found in them, and warns in words."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ from scipy.special import erf
 
 from acquisition.camera import Camera
 from acquisition.source import Frames
-from engine.localiser import Localiser
 from engine.runtimes.model_file import ModelDescription, domain_warnings, photon_warnings
 
 logger = logging.getLogger(__name__)
@@ -35,46 +31,26 @@ WIDTHS = np.geomspace(0.5, 4.0, 43)
 
 
 class DomainCheck:
-    """A Localiser around another one that checks once, after the first frames."""
+    """An Observer that checks once, after the first frames."""
 
     def __init__(
-        self, localiser: Localiser, camera: Camera, psf_sigma: float | None, origin: tuple[int, int] = (0, 0)
+        self, model: ModelDescription, camera: Camera, psf_sigma: float | None, origin: tuple[int, int] = (0, 0)
     ) -> None:
         """``psf_sigma`` in nm as the settings say, None where they do not; ``origin`` of the frames [pixels]."""
-        self._inner, self._camera, self._psf_sigma, self._origin = localiser, camera, psf_sigma, origin
+        self._model, self._camera, self._psf_sigma, self._origin = model, camera, psf_sigma, origin
         self._frames: list[Frames] = []
         self._batches: list[pa.RecordBatch] = []
         self._done = False
 
-    @property
-    def context(self) -> tuple[int, int]:
-        """That of the localiser inside."""
-        return self._inner.context
-
-    def describe(self) -> ModelDescription:
-        """What the model inside says of itself."""
-        return self._inner.describe()
-
-    def push(self, frames: Frames) -> pa.RecordBatch:
-        """See Localiser.push."""
-        batch = self._inner.push(frames)
-        if not self._done:
-            self._collect(frames, batch)
-        return batch
-
-    def flush(self) -> pa.RecordBatch:
-        """See Localiser.flush."""
-        batch = self._inner.flush()
-        if not self._done:
-            self._batches.append(batch)
-            self._check()
-        return batch
-
-    def _collect(self, frames: Frames, batch: pa.RecordBatch) -> None:
-        self._frames.append(frames)
+    def observe(self, frames: Frames | None, batch: pa.RecordBatch) -> None:
+        """See Observer.observe."""
+        if self._done:
+            return
         self._batches.append(batch)
+        if frames is not None:
+            self._frames.append(frames)
         count = sum(map(len, self._frames))
-        if count >= FRAMES or count * frames.pixels[0].size >= PIXELS:
+        if frames is None or count >= FRAMES or count * frames.pixels[0].size >= PIXELS:
             self._check()
 
     def _check(self) -> None:
@@ -100,7 +76,7 @@ class DomainCheck:
         return None if width is None else width * self._camera.pixel_size
 
     def _warnings(self, table: pa.Table, measured: float | None) -> list[str]:
-        description, camera = self.describe(), self._camera
+        description, camera = self._model, self._camera
         width = measured if measured is not None else self._psf_sigma
         words = domain_warnings(description, pixel_size=camera.pixel_size, psf_sigma=width, em_gain=camera.em_gain)
         if table.num_rows:

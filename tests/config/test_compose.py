@@ -22,6 +22,10 @@ DEFAULTS = {
     "training": "default",
     "dataset": "random",
     "run": "replay",
+    "source": "simulated",
+    "wire": "loopback",
+    "monitor": "default",
+    "feedback": "off",
 }
 
 REFUSED = {

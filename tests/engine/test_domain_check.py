@@ -13,6 +13,7 @@ from acquisition.source import Frames
 from config.compose import compose
 from engine.domain_check import DomainCheck, psf_width
 from engine.localisations import LOCALISATION_SCHEMA, empty_batch
+from engine.observer import ObservedLocaliser
 from engine.runtimes.model_file import ModelDescription
 from simulation.dataset import make_simulator
 from simulation.simulator import Simulator
@@ -63,13 +64,14 @@ class Oracle:
 
 
 def warnings_of(acquisition: Simulator, log: pytest.LogCaptureFixture, psf_sigma: float | None = None) -> list[str]:
-    check = DomainCheck(Oracle(acquisition), acquisition.camera, psf_sigma)
+    check = DomainCheck(MODEL, acquisition.camera, psf_sigma)
+    localiser = ObservedLocaliser(Oracle(acquisition), [check])
     log.clear()
     with log.at_level(logging.INFO, "engine.domain_check"):
         for start in range(0, 60, 16):
             pixels = acquisition.frames(start, min(start + 16, 60))
-            check.push(Frames(pixels, np.arange(start, start + len(pixels)), np.zeros(len(pixels))))
-        check.flush()
+            localiser.push(Frames(pixels, np.arange(start, start + len(pixels)), np.zeros(len(pixels))))
+        localiser.flush()
     return [record.getMessage() for record in log.records if record.levelno == logging.WARNING]
 
 
