@@ -1,6 +1,6 @@
 """What joins two stages of the pipeline: a bounded queue that either end can leave without the other waiting for ever.
 
-A disk spool can take the place of a channel between acquisition and inference: it needs these five methods.
+What may take its place between acquisition and inference: engine/waiting.py, engine/spool.py.
 """
 
 from __future__ import annotations
@@ -61,9 +61,13 @@ class Channel(Generic[Item]):
                 self._changed.wait_for(lambda: self._finished or bool(self._items))
                 if not self._items:
                     return
-                item = self._items.popleft()
+                item = self._pop()
                 self._changed.notify_all()
             yield item
+
+    def _pop(self) -> Item:
+        """The oldest item; called under the lock while there is one."""
+        return self._items.popleft()
 
     def __len__(self) -> int:
         """Items that wait."""

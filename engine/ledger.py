@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain, pairwise
 
 import numpy as np
@@ -20,7 +20,11 @@ class FrameLedger:
     def __init__(self) -> None:
         self.count = 0
         """Frames that came."""
-        self._came: Ranges = ()
+        self._closed: list[range] = []
+        """Ranges that a gap has ended; only ever appended to."""
+        self._state: tuple[int, range | None] = (0, None)
+        """How many of the closed ranges count, and the range that may still grow: replaced as one, so that a reader
+        on another thread sees the account before a block or after it."""
 
     def in_order(self, numbers: NDArray[np.int64]) -> int:
         """How many of ``numbers``, from the first on, increase as they must after all that came before."""
@@ -40,40 +44,97 @@ class FrameLedger:
             self._book(numbers)
             self.count += good
 
+    @property
+    def newest(self) -> int | None:
+        """The newest number that is booked, or None before the first."""
+        _, growing = self._state
+        return None if growing is None else growing.stop - 1
+
     def _last(self, numbers: NDArray[np.int64]) -> int:
         """The newest number that is booked; before the first, one that ``numbers`` may follow."""
-        if self._came:
-            return self._came[-1].stop - 1
+        if (newest := self.newest) is not None:
+            return newest
         return int(numbers[0]) - 1 if len(numbers) else -1
 
     def _book(self, numbers: NDArray[np.int64]) -> None:
-        came = list(self._came)
+        _, growing = self._state
         for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
             first, stop = int(run[0]), int(run[-1]) + 1
-            if came and came[-1].stop == first:
-                first = came.pop().start
-            came.append(range(first, stop))
-        self._came = tuple(came)  # replaced whole, so that a reader on another thread sees the old one or the new
+            if growing is not None and growing.stop == first:
+                growing = range(growing.start, stop)
+                continue
+            if growing is not None:
+                self._closed.append(growing)
+            growing = range(first, stop)
+        self._state = len(self._closed), growing
+
+    def came(self) -> Ranges:
+        """Numbers that came."""
+        closed, growing = self._state
+        return () if growing is None else (*self._closed[:closed], growing)
 
     def missing(self) -> Ranges:
         """Numbers between the first and the last frame that never came."""
-        return tuple(range(left.stop, right.start) for left, right in pairwise(self._came))
+        return gaps(self.came())
 
     def after(self, count: int) -> Ranges:
         """Numbers of the frames that came, without the first ``count`` of them."""
-        return tuple(_skip(self._came, count))
+        return skip(self.came(), count)
 
     @property
     def streak(self) -> int:
         """Frames since the last gap, or since the beginning."""
-        return len(self._came[-1]) if self._came else 0
+        _, growing = self._state
+        return 0 if growing is None else len(growing)
 
 
-def _skip(ranges: Ranges, count: int) -> Iterator[range]:
+def gaps(ranges: Ranges) -> Ranges:
+    """Numbers between the ranges."""
+    return tuple(range(left.stop, right.start) for left, right in pairwise(ranges))
+
+
+def skip(ranges: Ranges, count: int) -> Ranges:
+    """Ranges without the first ``count`` of their numbers."""
+    rest = []
     for numbers in ranges:
-        if rest := numbers[count:]:
-            yield rest
+        if left := numbers[count:]:
+            rest.append(left)
         count = max(0, count - len(numbers))
+    return tuple(rest)
+
+
+def union(*groups: Ranges) -> Ranges:
+    """All numbers of some groups; ranges that touch become one."""
+    joined: list[range] = []
+    for numbers in sorted(chain.from_iterable(groups), key=lambda numbers: numbers.start):
+        if joined and numbers.start <= joined[-1].stop:
+            joined[-1] = range(joined[-1].start, max(joined[-1].stop, numbers.stop))
+        else:
+            joined.append(numbers)
+    return tuple(joined)
+
+
+def without(ranges: Ranges, removed: Ranges) -> Ranges:
+    """The numbers of ``ranges`` that are not in ``removed``. Both increase."""
+    rest, cuts, place = list[range](), list(removed), 0
+    for numbers in ranges:
+        start = numbers.start
+        while place < len(cuts) and cuts[place].stop <= start:
+            place += 1
+        at = place
+        while at < len(cuts) and cuts[at].start < numbers.stop:
+            if start < cuts[at].start:
+                rest.append(range(start, cuts[at].start))
+            start = max(start, cuts[at].stop)
+            at += 1
+        if start < numbers.stop:
+            rest.append(range(start, numbers.stop))
+    return tuple(rest)
+
+
+def count(ranges: Iterable[range]) -> int:
+    """How many numbers there are."""
+    return sum(map(len, ranges))
 
 
 def numbers_of(*groups: Iterable[range]) -> list[int]:

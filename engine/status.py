@@ -6,8 +6,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
-from engine.ledger import Ranges, numbers_of
+from engine.delay import Delay
+from engine.ledger import Ranges, count, numbers_of, union
 
 
 class State(Enum):
@@ -30,6 +32,19 @@ class State(Enum):
     def over(self) -> bool:
         """Whether nothing more will happen."""
         return self in (State.FINISHED, State.STOPPED, State.FAILED)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A word that somebody put into a run."""
+
+    text: str
+    frame: int | None
+    """Newest frame at that moment, None before the first."""
+    seconds: float
+    """Since the start of the run [s]."""
+    time: str
+    """Time of day, ISO 8601 in UTC."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +77,34 @@ class Status:
     error: Exception | None
     """What ended the run."""
 
+    skipped_behind: Ranges = ()
+    """Numbers of frames that came and were given up because inference was too slow (run.policy=newest)."""
+    skipped_paused: Ranges = ()
+    """Numbers of frames that came while the run was paused."""
+    spooled_frames: int = 0
+    """Frames that wait on disk for inference."""
+    spooled_bytes: int = 0
+    """Size of the spool's files."""
+    delay: Delay | None = None
+    """From a frame taken to its localisations recorded, over the last seconds; None where none was."""
+    delay_run: Delay | None = None
+    """The same over the whole run."""
+    paused: bool = False
+    """Whether frames that come are skipped, on request."""
+    marks: tuple[Mark, ...] = ()
+    """Marks so far."""
+    ended_by: str = ""
+    """Why the run was stopped, or which limit ended it; empty for the source's own end and a stop without a reason."""
+
+    @property
+    def skipped(self) -> Ranges:
+        """Numbers of all frames that came and were not to be analysed."""
+        return union(self.skipped_behind, self.skipped_paused)
+
     @property
     def lag(self) -> int:
-        """Frames that came and are not yet analysed."""
-        return self.acquired - self.analysed
+        """Frames that came and are not yet analysed, though they will be."""
+        return self.acquired - self.analysed - count(self.skipped_behind) - count(self.skipped_paused)
 
     @property
     def frames_per_second(self) -> float:
@@ -74,10 +113,38 @@ class Status:
 
     @property
     def end_reason(self) -> str:
-        """``running``, ``finished``, ``stopped`` or ``failed: message``."""
+        """``running``, ``finished`` or ``stopped`` (with what ended it behind a colon, if known), ``failed: why``."""
         if self.state is State.FAILED:
             return f"failed: {self.error or 'unknown'}"
-        return self.state.value if self.state.over else "running"
+        if not self.state.over:
+            return "running"
+        return f"{self.state.value}: {self.ended_by}" if self.ended_by else self.state.value
+
+    def figures(self) -> dict[str, Any]:
+        """The snapshot as a flat dictionary of plain values, for messages to other programs. Times in seconds."""
+        return {
+            "state": self.state.value,
+            "acquired": self.acquired,
+            "analysed": self.analysed,
+            "localisations": self.localisations,
+            "expected": self.expected,
+            "lag": self.lag,
+            "waiting_blocks": self.waiting[0],
+            "waiting_batches": self.waiting[1],
+            "rate_in": round(self.rate_in, 2),
+            "rate_out": round(self.rate_out, 2),
+            "elapsed": round(self.elapsed, 3),
+            "missing": count(self.missing),
+            "skipped": count(self.skipped),
+            "spooled_frames": self.spooled_frames,
+            "spooled_bytes": self.spooled_bytes,
+            "delay_median": self.delay and round(self.delay.median, 4),
+            "delay_p99": self.delay and round(self.delay.p99, 4),
+            "paused": self.paused,
+            "marks": len(self.marks),
+            "dropped_sinks": list(self.dropped_sinks),
+            "end_reason": self.end_reason,
+        }
 
     def not_analysed(self) -> list[int]:
         """Every frame number that this run owes an answer for: those that never came, and those still pending."""

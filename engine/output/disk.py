@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 
@@ -38,3 +39,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_all(file: FileIO, data: memoryview) -> None:
+    """An unbuffered write may take only part, as it does when a disk runs full. Raises OSError."""
+    while data:
+        data = data[file.write(data) :]

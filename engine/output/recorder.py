@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from config.errors import RecorderFailed, TableError
 from engine.localisations import LOCALISATION_SCHEMA
-from engine.output.disk import sync_folder
+from engine.output.disk import sync_folder, write_all
 from engine.output.table import conform
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Recorder:
     def _append(self, message: pa.Buffer) -> None:
         """Write a whole message and sync it, or leave the file as it was before."""
         try:
-            _write_all(self._file, memoryview(message))
+            write_all(self._file, memoryview(message))
             os.fsync(self._file.fileno())
         except OSError as error:
             self._undo()
@@ -111,12 +111,6 @@ def _create(path: Path) -> FileIO:
             f"{path} cannot be created: {error.strerror or error}. Choose a folder that can be written with "
             "run.output=FOLDER."
         ) from error
-
-
-def _write_all(file: FileIO, data: memoryview) -> None:
-    """An unbuffered write may take only part, as it does when a disk runs full."""
-    while data:
-        data = data[file.write(data) :]
 
 
 class LogTail:
