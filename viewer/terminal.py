@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from engine.ledger import count
 from engine.status import Status
 
 PLAIN_EVERY = 5.0
@@ -63,21 +64,24 @@ def _progress(console: Console) -> Progress:
 
 
 def one_line(status: Status) -> str:
-    """Where a run stands: ``812/1,000 frames · 120 frames/s · 30,114 localisations · lag 4 frames``."""
+    """Where a run stands: ``812/1,000 frames · 120 frames/s · 30,114 localisations · lag 4, 0.12 s``.
+
+    Behind it, where there are any: frames on disk, missing and skipped frames, and whether it is paused.
+    """
     expected = f"/{status.expected:,}" if status.expected is not None else ""
+    delay = f", {status.delay.median:.2f} s" if status.delay else ""
     parts = [
         f"{status.analysed:,}{expected} frames",
         f"{status.rate_out:.0f} frames/s",
         f"{status.localisations:,} localisations",
-        f"lag {status.lag:,}",
+        f"lag {status.lag:,}{delay}",
     ]
-    lost = count(status.missing)
-    return " · ".join([*parts, f"{lost:,} missing"] if lost else parts)
-
-
-def count(ranges: Iterable[range]) -> int:
-    """How many numbers there are."""
-    return sum(map(len, ranges))
+    if status.spooled_frames:
+        parts.append(f"{status.spooled_frames:,} on disk ({size_in_words(status.spooled_bytes)})")
+    lost, skipped = count(status.missing), count(status.skipped)
+    parts += [f"{lost:,} missing"] if lost else []
+    parts += [f"{skipped:,} skipped"] if skipped else []
+    return " · ".join([*parts, "paused"] if status.paused else parts)
 
 
 def ranges_in_words(ranges: Sequence[range]) -> str:

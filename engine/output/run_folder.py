@@ -31,7 +31,7 @@ from omegaconf import OmegaConf
 
 from config.errors import LivelocError, RunError, SettingsError
 from config.schema import Settings
-from engine.ledger import Ranges
+from engine.ledger import Ranges, numbers_of
 from engine.output.disk import replace_text
 from engine.output.formats import FORMATS, write_table
 from engine.output.image import fitting_pixel, render, write_png
@@ -227,6 +227,10 @@ EMPTY_OUTCOME: Mapping[str, Any] = {
     "missing_frames": [],
     "missing_ranges": [],
     "unanalysed_ranges": [],
+    "skipped_frames": [],
+    "skipped_ranges": [],
+    "marks": [],
+    "delay": None,
     "localisations": 0,
     "frames_per_second": 0.0,
     "seconds": 0.0,
@@ -236,7 +240,11 @@ EMPTY_OUTCOME: Mapping[str, Any] = {
 
 
 def _outcome(status: Status) -> dict[str, Any]:
-    """``missing_frames`` lists every number without an answer: what never came, and what a failure left undone."""
+    """``missing_frames`` lists every number without an answer: what never came, and what a failure left undone.
+
+    Frames that were given up on request are in ``skipped_frames``, and in ``skipped_ranges`` with the reason. ``delay``
+    is the time from a frame taken to its localisations recorded, over the whole run [s].
+    """
     return {
         "end_reason": status.end_reason,
         "frames_seen": status.acquired,
@@ -244,6 +252,10 @@ def _outcome(status: Status) -> dict[str, Any]:
         "missing_frames": status.not_analysed(),
         "missing_ranges": _pairs(status.missing),
         "unanalysed_ranges": _pairs(status.pending),
+        "skipped_frames": numbers_of(status.skipped),
+        "skipped_ranges": _skipped(status),
+        "marks": [vars(mark) for mark in status.marks],
+        "delay": vars(status.delay_run) if status.delay_run else None,
         "localisations": status.localisations,
         "frames_per_second": round(status.frames_per_second, 2),
         "seconds": round(status.elapsed, 3),
@@ -254,6 +266,12 @@ def _outcome(status: Status) -> dict[str, Any]:
 def _pairs(ranges: Ranges) -> list[list[int]]:
     """[first, last] of each range."""
     return [[numbers.start, numbers.stop - 1] for numbers in ranges]
+
+
+def _skipped(status: Status) -> list[list[Any]]:
+    """[first, last, reason] of each range of frames that were given up, in order."""
+    behind = [[*pair, "behind"] for pair in _pairs(status.skipped_behind)]
+    return sorted(behind + [[*pair, "paused"] for pair in _pairs(status.skipped_paused)])
 
 
 def versions() -> dict[str, str]:
