@@ -29,7 +29,7 @@ from config.schema import Settings
 FOLDER = Path(__file__).resolve().parent
 """Holds ``liveloc.yaml`` and a folder of YAML files for each group."""
 
-GROUPS = tuple(entry.name for entry in fields(Settings) if entry.name != "model")
+GROUPS = tuple(entry.name for entry in fields(Settings) if entry.name not in ("model", "viewer"))
 """Names of the groups: camera, optics, network, training, dataset, run, source, wire, monitor, feedback."""
 
 

@@ -347,3 +347,5 @@ class Settings:
     feedback: FeedbackSettings = field(default_factory=FeedbackSettings)
     model: str = "default"
     """A shipped model's name or the path of a model file."""
+    viewer: bool | None = None
+    """Whether to open the live window (demo and live); None: where there is a screen."""

@@ -38,27 +38,57 @@ def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:
     """Rows (N, 9) of the local maxima of the reported probability; maps are (T, H, W), ``exists`` broadcasts.
 
     An emitter near a corner is shared by at most the four pixels that meet there, so what counts is the largest sum
-    over the four 2×2 squares that a pixel belongs to; a row stands where a pixel is the largest of its nine.
+    over the four 2×2 squares that a pixel belongs to; a row stands where a pixel is the largest of its nine. The four
+    pixels of that square each have an opinion on where the emitter is, and the row sums them up.
     """
-    probability = (torch.sigmoid(maps.logit) * exists)[:, None]
-    squares = 4 * functional.avg_pool2d(functional.pad(probability, (1, 1, 1, 1)), 2, 1)
-    shared = functional.max_pool2d(squares, 2, 1)[:, 0]
-    largest = functional.max_pool2d(probability, 3, 1, 1)
-    found = ((probability >= largest)[:, 0] & (shared > threshold)).nonzero()
-    frame, row, column = found.unbind(1)
+    probability = torch.sigmoid(maps.logit) * exists
+    padded = functional.pad(probability, (1, 1, 1, 1))
+    squares = 4 * functional.avg_pool2d(padded[:, None], 2, 1)[:, 0]
+    shared = functional.max_pool2d(squares[:, None], 2, 1)[:, 0]
+    largest = functional.max_pool2d(probability[:, None], 3, 1, 1)[:, 0]
+    frame, row, column = ((probability >= largest) & (shared > threshold)).nonzero().unbind(1)
+    rows, columns = _best_square(squares, frame, row, column)
+    weight = padded[frame[:, None], rows + 1, columns + 1]
 
-    def at(values: Tensor) -> Tensor:
-        return values[frame, row, column]
+    def of_square(values: Tensor) -> Tensor:  # (T, H, W) → (N, 4); pixels outside the frame have no weight
+        height, width = values.shape[-2:]
+        return values[frame[:, None], rows.clamp(0, height - 1), columns.clamp(0, width - 1)]
 
-    columns = (
-        frame.float(),
-        column + 0.5 + at(maps.dx),
-        row + 0.5 + at(maps.dy),
-        at(maps.photons),
-        at(maps.background),
-        at(maps.sigma_x),
-        at(maps.sigma_y),
-        at(maps.sigma_photons),
-        at(shared).clamp(max=1.0),
+    # Relative to the pixel, as a float32 far from zero is too coarse.
+    dx, sigma_x = columns - column[:, None] + of_square(maps.dx), of_square(maps.sigma_x)
+    dy, sigma_y = rows - row[:, None] + of_square(maps.dy), of_square(maps.sigma_y)
+    agreeing = weight * torch.exp(-0.5 * (_far(dx, sigma_x) + _far(dy, sigma_y)))
+    dx, sigma_x = _sum_up(dx, sigma_x, agreeing, weight)
+    dy, sigma_y = _sum_up(dy, sigma_y, agreeing, weight)
+    photons, sigma_photons = _sum_up(of_square(maps.photons), of_square(maps.sigma_photons), agreeing, weight)
+    place = (frame.float(), column + 0.5 + dx, row + 0.5 + dy, photons, maps.background[frame, row, column])
+    return torch.stack((*place, sigma_x, sigma_y, sigma_photons, shared[frame, row, column].clamp(max=1.0)), 1)
+
+
+def _best_square(squares: Tensor, frame: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns (N, 4) of the pixels in the 2×2 square with the largest sum: the given pixel (N,) first.
+
+    ``squares`` (T, H + 1, W + 1): element (r, c) sums the pixels (r − 1, c − 1) to (r, c).
+    """
+    four = torch.stack([squares[frame, row + down, column + right] for down in (0, 1) for right in (0, 1)], 1)
+    best = four.argmax(1)
+    down, right = 2 * (best // 2) - 1, 2 * (best % 2) - 1
+    return torch.stack([row, row, row + down, row + down], 1), torch.stack(
+        [column, column + right, column, column + right], 1
     )
-    return torch.stack(columns, 1)
+
+
+def _far(place: Tensor, sigma: Tensor) -> Tensor:
+    """How far (N, 4) each opinion is from the first, squared, in standard deviations of their difference."""
+    return (place - place[:, :1]) ** 2 / (sigma**2 + sigma[:, :1] ** 2)
+
+
+def _sum_up(value: Tensor, sigma: Tensor, agreeing: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Value and its standard deviation (N,) from four opinions (N, 4).
+
+    The value is the mean of those that agree with the first. One that disagrees may see another emitter; it counts for
+    the standard deviation alone, which is that of the whole mixture about the value (docs/decisions.md).
+    """
+    mean = (agreeing * value).sum(1) / agreeing.sum(1)
+    variance = (weight * (sigma**2 + (value - mean[:, None]) ** 2)).sum(1) / weight.sum(1)
+    return mean, torch.sqrt(variance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 
 import pytest
@@ -165,6 +166,37 @@ def test_an_emitter_between_two_pixels_is_one_row_with_all_its_probability() -> 
     rows = detect(replace(maps, logit=logit), torch.ones(1, 1, 1, dtype=torch.bool), torch.tensor(0.5))
     assert len(rows) == 1
     assert rows[0, -1] == pytest.approx(0.8, abs=1e-3)
+
+
+def shared_by_two(apart: float) -> torch.Tensor:
+    """The row of an emitter that a pixel reports at x = 4.9 and its neighbour at ``apart`` more; sigmas 0.1 and 0.2."""
+    logit, dx, sigma = torch.full((1, 9, 9), -12.0), torch.zeros(1, 9, 9), torch.full((1, 9, 9), 0.1)
+    logit[0, 4, 4], logit[0, 4, 5] = torch.logit(torch.tensor(0.6)), torch.logit(torch.tensor(0.2))
+    dx[0, 4, 4], dx[0, 4, 5], sigma[0, 4, 5] = 0.4, 4.9 + apart - 5.5, 0.2
+    maps = EmitterMap(**{name: torch.ones(1, 9, 9) for name in CHANNELS})
+    maps = replace(maps, logit=logit, dx=dx, sigma_x=sigma)
+    (row,) = detect(maps, torch.ones(1, 1, 1, dtype=torch.bool), torch.tensor(0.5))
+    return row
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.2, 0.9])
+def test_a_row_sums_up_four_opinions(apart: float) -> None:
+    # Weights 3 : 1; the second moves the mean by how well it agrees with the first, and always widens sigma.
+    agrees = 0.25 * math.exp(-0.5 * apart**2 / (0.1**2 + 0.2**2))
+    mean = apart * agrees / (0.75 + agrees)
+    variance = 0.75 * (0.1**2 + mean**2) + 0.25 * (0.2**2 + (apart - mean) ** 2)
+    row = shared_by_two(apart)
+    assert row[1].item() == pytest.approx(4.9 + mean, abs=1e-4)
+    assert row[5].item() == pytest.approx(math.sqrt(variance), abs=1e-4)
+
+
+def test_a_row_at_the_edge_of_the_frame_stays_there() -> None:
+    logit = torch.full((1, 5, 5), -30.0)
+    logit[0, 0, 0], logit[0, 4, 4] = 9.0, 9.0
+    maps = EmitterMap(**{name: torch.ones(1, 5, 5) for name in CHANNELS})
+    maps = replace(maps, logit=logit, dx=torch.zeros(1, 5, 5), dy=torch.zeros(1, 5, 5))
+    rows = detect(maps, torch.ones(1, 1, 1, dtype=torch.bool), torch.tensor(0.5))
+    assert torch.allclose(rows[:, 1:3], torch.tensor([[0.5, 0.5], [4.5, 4.5]]))
 
 
 def test_frames_that_do_not_exist_give_no_rows() -> None:
