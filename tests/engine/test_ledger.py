@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import RunError
-from engine.ledger import FrameLedger, numbers_of
+from engine.ledger import FrameLedger, Ranges, count, numbers_of, union, without
 
 
 def booked(*blocks: list[int]) -> FrameLedger:
@@ -68,3 +68,20 @@ def test_every_number_is_in_exactly_one_account(numbers: set[int], cuts: list[in
 
 def test_a_million_lost_frames_cost_one_range() -> None:
     assert booked([0], [1_000_000]).missing() == (range(1, 1_000_000),)
+
+
+def ranges_of(numbers: set[int]) -> Ranges:
+    return booked(sorted(numbers)).came()
+
+
+@given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)))
+def test_ranges_are_sets_of_numbers(first: set[int], second: set[int]) -> None:
+    assert numbers_of(union(ranges_of(first), ranges_of(second))) == sorted(first | second)
+    assert numbers_of(without(ranges_of(first), ranges_of(second))) == sorted(first - second)
+    assert union(ranges_of(first), ranges_of(second)) == ranges_of(first | second), "as few ranges as can be"
+    assert count(ranges_of(first)) == len(first)
+
+
+def test_the_newest_number() -> None:
+    assert booked([]).newest is None
+    assert booked([3, 4], [9]).newest == 9

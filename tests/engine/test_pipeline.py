@@ -2,144 +2,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from acquisition.source import Frames, SourceDescription
+from acquisition.source import Frames
 from config.errors import RecorderFailed, RunError, SourceStopped
-from engine.localisations import LOCALISATION_SCHEMA
 from engine.output.recorder import Recorder, read_log
 from engine.pipeline import Pipeline
-from engine.runtimes.model_file import ModelDescription
 from engine.status import State, Status
+from tests.engine.doubles import FakeLocaliser, FakeSink, FakeSource, assert_all_closed
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@dataclass
-class FakeSource:
-    """Gives frames whose every pixel is the frame's number, and does what a test asks of it at a given number."""
-
-    numbers: Iterable[int]
-    events: dict[int, Callable[[], object]] = field(default_factory=dict)
-    """Called before the frame of that number is given."""
-    expected: int | None = None
-    ignores_stop: bool = False
-    opened: int = 0
-    closed: int = 0
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def open(self) -> SourceDescription:
-        self.opened += 1
-        return SourceDescription("fake", 4, 6, np.dtype(np.uint16), self.expected)
-
-    def blocks(self, size: int) -> Iterator[Frames]:
-        block: list[int] = []
-        for number in self.numbers:
-            if number in self.events:
-                self.events[number]()
-            if self.stopped.is_set() and not self.ignores_stop:
-                break
-            block.append(number)
-            if len(block) == size:
-                yield frames_of(block)
-                block = []
-        if block:
-            yield frames_of(block)
-
-    def stop(self) -> None:
-        self.stopped.set()
-
-    def close(self) -> None:
-        self.closed += 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def frames_of(numbers: list[int]) -> Frames:
-    pixels = np.broadcast_to(np.array(numbers, np.uint16)[:, None, None], (len(numbers), 4, 6))
-    return Frames(pixels, np.array(numbers, np.int64), np.full(len(numbers), np.nan))
-
-
-@dataclass
-class FakeLocaliser:
-    """One row a frame: its number, and in ``photons`` what its pixels say. Holds ``future`` frames back."""
-
-    future: int = 2
-    fails_at: int | None = None
-    delay: float = 0.0
-    held: list[tuple[int, float]] = field(default_factory=list)
-
-    @property
-    def context(self) -> tuple[int, int]:
-        return 0, self.future
-
-    def push(self, frames: Frames) -> pa.RecordBatch:
-        time.sleep(self.delay)
-        decided = []
-        for number, pixel in zip(frames.numbers.tolist(), frames.pixels[:, 0, 0].tolist(), strict=True):
-            if number == self.fails_at:
-                raise ValueError("the network fell over")
-            keep = self.future if self.held and number == self.held[-1][0] + 1 else 0
-            self.held.append((number, pixel))
-            cut = len(self.held) - 1 if keep == 0 else max(0, len(self.held) - keep)
-            decided += self.held[:cut]
-            self.held = self.held[cut:]
-        return rows(decided)
-
-    def flush(self) -> pa.RecordBatch:
-        decided, self.held = self.held, []
-        return rows(decided)
-
-    def describe(self) -> ModelDescription:
-        raise NotImplementedError
-
-
-def rows(decided: list[tuple[int, float]]) -> pa.RecordBatch:
-    blank = dict.fromkeys(LOCALISATION_SCHEMA.names, 0.0) | {"z": None, "sigma_z": None}
-    content = [blank | {"frame": number, "photons": pixel} for number, pixel in decided]
-    return pa.RecordBatch.from_pylist(content, LOCALISATION_SCHEMA)
-
-
-@dataclass
-class FakeSink:
-    """Keeps frame numbers and pixel values; fails at a given frame."""
-
-    fails_at: int | None = None
-    error: Exception = field(default_factory=lambda: RecorderFailed("no space left"))
-    delay: float = 0.0
-    frames: list[int] = field(default_factory=list)
-    pixels: list[float] = field(default_factory=list)
-    closed: int = 0
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        time.sleep(self.delay)
-        frames: list[int] = batch.column("frame").to_numpy().tolist()
-        if self.fails_at in frames:
-            raise self.error
-        self.frames += frames
-        self.pixels += batch.column("photons").to_numpy().tolist()
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def assert_all_closed(source: FakeSource, *sinks: FakeSink) -> None:
-    assert [source.closed, *(sink.closed for sink in sinks)] == [1] * (1 + len(sinks))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("liveloc-")]
 
 
 @pytest.mark.parametrize("block", [1, 7, 50, 1000])

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from engine.delay import Delay
 from engine.status import RateMeter, State, Status
 
 
@@ -27,6 +30,27 @@ def status_of(**changes: object) -> Status:
 def test_lag_and_mean_rate() -> None:
     assert (status_of().lag, status_of().frames_per_second) == (10, 5.0)
     assert status_of(elapsed=0.0).frames_per_second == 0
+
+
+def test_skipped_frames_are_no_lag_and_nothing_that_is_owed() -> None:
+    status = status_of(skipped_behind=(range(5, 7),), skipped_paused=(range(7, 8), range(10, 13)))
+    assert status.skipped == (range(5, 8), range(10, 13))
+    assert status.lag == 4
+    assert status.not_analysed() == [3, 4, 20, 21]
+
+
+def test_figures_are_plain_values() -> None:
+    figures = status_of(delay=Delay(0.1, 0.2, 0.3), skipped_paused=(range(9),)).figures()
+    assert json.loads(json.dumps(figures)) == figures
+    assert (figures["state"], figures["lag"], figures["missing"], figures["skipped"]) == ("running", 1, 2, 9)
+    assert (figures["delay_median"], figures["delay_p99"]) == (0.1, 0.2)
+    assert status_of().figures()["delay_median"] is None
+
+
+def test_what_ended_a_run_stands_behind_its_end() -> None:
+    assert status_of(state=State.STOPPED, ended_by="SIGTERM").end_reason == "stopped: SIGTERM"
+    assert status_of(state=State.FINISHED, ended_by="5 frames").end_reason == "finished: 5 frames"
+    assert status_of(state=State.STOPPING, ended_by="SIGTERM").end_reason == "running"
 
 
 def test_what_is_owed_is_what_never_came_and_what_is_pending() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from engine.delay import Delay
 from engine.ledger import Ranges
 from engine.status import State, Status
 from viewer.terminal import (
@@ -39,6 +41,14 @@ def test_one_line_without_an_end_and_with_lost_frames() -> None:
     line = one_line(status(missing=(range(3, 5), range(9, 10)), expected=None))
     assert line.startswith("812 frames · ")
     assert line.endswith("3 missing")
+
+
+def test_one_line_of_a_live_run() -> None:
+    live = replace(
+        status(), acquired=2000, delay=Delay(0.123, 0.3, 0.4), skipped_paused=(range(5),), paused=True,
+        spooled_frames=900, spooled_bytes=7_400_000,
+    )  # fmt: skip
+    assert one_line(live).endswith("lag 1,183, 0.12 s · 900 on disk (7.4 MB) · 5 skipped · paused")
 
 
 RANGES: dict[str, tuple[Ranges, str]] = {

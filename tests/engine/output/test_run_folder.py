@@ -15,11 +15,12 @@ from omegaconf import OmegaConf
 
 from config.errors import RecorderFailed, RunError, SettingsError
 from config.schema import Settings
+from engine.delay import Delay
 from engine.output.formats import read_table
 from engine.output.recorder import Recorder
 from engine.output.run_folder import ModelUsed, RunFacts, RunFolder
 from engine.output.table import describe_field
-from engine.status import State, Status
+from engine.status import Mark, State, Status
 
 MakeBatch = Callable[..., pa.RecordBatch]
 
@@ -182,6 +183,25 @@ def test_a_stopped_run_says_so(settings: Settings) -> None:
     with RunFolder.create(settings) as folder:
         folder.finish(replace(STATUS, state=State.STOPPED))
     assert account(folder)["end_reason"] == "stopped"
+
+
+def test_skipped_frames_marks_and_delays_are_kept(settings: Settings) -> None:
+    told = replace(
+        STATUS,
+        skipped_behind=(range(20, 22), range(70, 71)),
+        skipped_paused=(range(50, 53),),
+        marks=(Mark("buffer changed", 45, 1.5, "2026-11-22T18:03:12.500+00:00"),),
+        delay_run=Delay(0.1, 0.4, 0.5),
+    )
+    with RunFolder.create(settings) as folder:
+        assert account(folder)["skipped_frames"] == []
+        folder.finish(told)
+    kept = account(folder)
+    assert kept["skipped_frames"] == [20, 21, 50, 51, 52, 70]
+    assert kept["skipped_ranges"] == [[20, 21, "behind"], [50, 52, "paused"], [70, 70, "behind"]]
+    (mark,) = kept["marks"]
+    assert (mark["text"], mark["frame"], mark["seconds"]) == ("buffer changed", 45, 1.5)
+    assert kept["delay"] == {"median": 0.1, "p99": 0.4, "longest": 0.5}
 
 
 def test_the_account_is_replaced_whole(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
