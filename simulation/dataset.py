@@ -14,6 +14,7 @@ from pyarrow import parquet
 from acquisition.camera import Camera
 from config.errors import SettingsError
 from config.schema import Settings
+from simulation.live import LiveSimulator
 from simulation.simulator import Simulator
 
 BLOCK = 64
@@ -21,12 +22,20 @@ BLOCK = 64
 
 
 def make_simulator(settings: Settings) -> Simulator:
-    """The simulator that the settings describe. Raises CalibrationMissing, SettingsError."""
+    """The acquisition that the settings describe. Raises CalibrationMissing, SettingsError."""
+    return Simulator(settings.dataset, *_camera_and_psf(settings))
+
+
+def make_live_simulator(settings: Settings) -> LiveSimulator:
+    """The same kind of acquisition, without an end. Raises CalibrationMissing, SettingsError."""
+    return LiveSimulator(settings.dataset, *_camera_and_psf(settings))
+
+
+def _camera_and_psf(settings: Settings) -> tuple[Camera, float]:
     shape = (settings.dataset.height, settings.dataset.width)
     if settings.optics.psf_sigma is None:
         raise SettingsError("a simulation needs optics.psf_sigma in nm: optics.psf_sigma=135, or optics=challenge")
-    camera = Camera.from_settings(settings.camera, {}, shape, (0, 0))
-    return Simulator(settings.dataset, camera, settings.optics.psf_sigma)
+    return Camera.from_settings(settings.camera, {}, shape, (0, 0)), settings.optics.psf_sigma
 
 
 def write_dataset(settings: Settings, folder: Path, progress: Callable[[int], object] | None = None) -> Path:

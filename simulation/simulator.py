@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,35 @@ MARGIN = 5.0
 """Emitters of a random field stand up to this far outside it [pixels]: their light reaches in."""
 
 
+class Microscope:
+    """What lies between emitters and ADU: the point-spread function, the background and the camera."""
+
+    def __init__(self, dataset: DatasetSettings, camera: Camera, psf_sigma: float, generator: torch.Generator) -> None:
+        """``psf_sigma`` in nm; ``generator`` draws the background."""
+        self.shape = (dataset.height, dataset.width)
+        self._seed = dataset.seed
+        self._sigma = psf_sigma / camera.pixel_size
+        self._noise = camera_noise(camera)
+        self._background = smooth_background(
+            dataset.height, dataset.width, dataset.background, dataset.background_variation, generator
+        )
+
+    def light(self, frame: Tensor, x: Tensor, y: Tensor, photons: Tensor, frames: int) -> Tensor:
+        """Expected photons (frames, H, W) of emitters: index of the frame, place [pixels], photons; (N,) each."""
+        sigma = torch.full((len(frame),), self._sigma)
+        return gaussian_frames(frame, x, y, photons, sigma, (frames, *self.shape))
+
+    def expose(self, start: int, light: Tensor) -> NDArray[np.uint16]:
+        """Camera frames (T, H, W) [ADU] of emitters' light (T, H, W); ``start`` is the first frame's number."""
+        return np.stack([self._frame(number, image) for number, image in enumerate(light + self._background, start)])
+
+    def _frame(self, number: int, light: Tensor) -> NDArray[np.uint16]:
+        """One frame; its noise depends on the seed and its number alone."""
+        generator = torch.Generator().manual_seed((self._seed + 1) * 1_000_003 + number)
+        adu: NDArray[Any] = self._noise.expose(light, generator).numpy()
+        return adu.astype(np.uint16)
+
+
 class Simulator:
     """Simulated acquisition of a blinking sample through a camera. Everything follows from ``dataset.seed``."""
 
@@ -30,42 +60,30 @@ class Simulator:
         """``psf_sigma`` in nm."""
         self.dataset = dataset
         self.camera = camera
-        self._sigma = psf_sigma / camera.pixel_size
-        self._noise = camera_noise(camera)
         generator = torch.Generator().manual_seed(dataset.seed)
-        self._background = smooth_background(
-            dataset.height, dataset.width, dataset.background, dataset.background_variation, generator
-        )
+        self._microscope = Microscope(dataset, camera, psf_sigma, generator)
         self._draw_emitters(generator)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(H, W) of a frame."""
-        return self.dataset.height, self.dataset.width
+        return self._microscope.shape
 
     def frames(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Camera frames (T, H, W) [ADU], T = stop − start. The same numbers whatever the blocks."""
-        light = self.photons(start, stop) + self._background
-        return np.stack([self._expose(number, image) for number, image in enumerate(light, start)])
+        return self._microscope.expose(start, self.photons(start, stop))
 
     def photons(self, start: int, stop: int) -> Tensor:
         """Expected photons (T, H, W) of the emitters alone."""
         low, high = (int(torch.searchsorted(self._frame, limit)) for limit in (start, stop))
-        part = slice(low, high)
-        sigma = torch.full((high - low,), self._sigma)
-        return gaussian_frames(
-            self._frame[part] - start, self._x[part], self._y[part], self._photons[part], sigma,
-            (stop - start, *self.shape),
-        )  # fmt: skip
+        frame, x, y, photons = (column[low:high] for column in (self._frame, self._x, self._y, self._photons))
+        return self._microscope.light(frame - start, x, y, photons, stop - start)
 
     def emitters(self, start: int = 0, stop: int | None = None) -> pa.Table:
         """The truth (EMITTER_SCHEMA) of emitters inside the field, sorted by frame."""
-        height, width = self.shape
-        inside = (self._x >= 0) & (self._x < width) & (self._y >= 0) & (self._y < height)
-        inside &= (self._frame >= start) & (self._frame < (self.dataset.frames if stop is None else stop))
-        scale = self.camera.pixel_size
-        columns = (self._frame, self._emitter, self._x * scale, self._y * scale, self._photons)
-        return pa.table([pa.array(column[inside].numpy()) for column in columns], schema=EMITTER_SCHEMA)
+        wanted = (self._frame >= start) & (self._frame < (self.dataset.frames if stop is None else stop))
+        columns = (self._frame, self._emitter, self._x, self._y, self._photons)
+        return truth_table([column[wanted].numpy() for column in columns], self.shape, self.camera.pixel_size)
 
     def _draw_emitters(self, generator: torch.Generator) -> None:
         dataset = self.dataset
@@ -84,8 +102,7 @@ class Simulator:
         """Blink trains, and for each its place: as many as give the mean density of emitters that are on."""
         dataset = self.dataset
         on, off = dataset.on_time / dataset.exposure, dataset.off_time / dataset.exposure
-        margin = MARGIN if dataset.structure == "random" else 0.0
-        area = (dataset.height + 2 * margin) * (dataset.width + 2 * margin) * (self.camera.pixel_size / 1000) ** 2
+        margin, area = populated(dataset, self.camera.pixel_size)
         window = dataset.frames + lead_in(on, off, dataset.blinks)
         expected = dataset.density * area * window / (dataset.blinks * on)
         trains = int(torch.poisson(torch.tensor(expected), generator=generator))
@@ -96,11 +113,22 @@ class Simulator:
         label = torch.randint(dataset.labels, (trains,), generator=generator)
         return blinks, x[label], y[label]
 
-    def _expose(self, number: int, light: Tensor) -> NDArray[np.uint16]:
-        """One frame; its noise depends on the seed and its number alone."""
-        generator = torch.Generator().manual_seed((self.dataset.seed + 1) * 1_000_003 + number)
-        adu: NDArray[Any] = self._noise.expose(light, generator).numpy()
-        return adu.astype(np.uint16)
+
+def populated(dataset: DatasetSettings, pixel_size: float) -> tuple[float, float]:
+    """How far outside the field emitters stand [pixels], and the area that holds them [µm²]; ``pixel_size`` in nm."""
+    margin = MARGIN if dataset.structure == "random" else 0.0
+    return margin, (dataset.height + 2 * margin) * (dataset.width + 2 * margin) * (pixel_size / 1000) ** 2
+
+
+def truth_table(columns: Sequence[NDArray[Any]], shape: tuple[int, int], pixel_size: float) -> pa.Table:
+    """The truth (EMITTER_SCHEMA) of emitters inside the field.
+
+    ``columns``: frame, emitter, x, y [pixels], photons, (N,) each; ``pixel_size`` in nm.
+    """
+    frame, emitter, x, y, photons = columns
+    inside = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
+    told = (frame, emitter, x * np.float32(pixel_size), y * np.float32(pixel_size), photons)
+    return pa.table([pa.array(column[inside]) for column in told], schema=EMITTER_SCHEMA)
 
 
 def camera_noise(camera: Camera) -> CameraNoise:
