@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -208,7 +208,7 @@ class DecodingLocaliser:
         self.largest = max(self.largest, len(frames))
         said = frames.pixels[:, -1, -1].astype(np.int64) + (frames.pixels[:, 0, 0].astype(np.int64) << 16)
         blank = np.zeros(len(frames), np.float32)
-        values = {"frame": frames.numbers, "photons": said.astype(np.float32)}
+        values: dict[str, NDArray[Any]] = {"frame": frames.numbers, "photons": said.astype(np.float32)}
         columns = [pa.array(values.get(item.name, blank), item.type) for item in LOCALISATION_SCHEMA]
         return pa.RecordBatch.from_arrays(columns, schema=LOCALISATION_SCHEMA)
 

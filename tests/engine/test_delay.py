@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
-from engine.delay import Delay, DelayMeter
+from engine.delay import DelayMeter
 
 
 def test_nothing_finished_is_no_delay() -> None:
@@ -20,8 +22,10 @@ def test_the_last_seconds_and_the_whole_run() -> None:
     assert meter.recent() is None, "too long ago"
     meter.add(np.array([0.1, 0.2, 0.3]))
     recent, whole = meter.recent(), meter.whole()
-    assert recent == Delay(0.2, pytest.approx(0.298), 0.3)
-    assert whole == Delay(pytest.approx(8.0, rel=0.03), pytest.approx(8.0, rel=0.03), 8.0)
+    assert recent is not None
+    assert astuple(recent) == pytest.approx((0.2, 0.298, 0.3))
+    assert whole is not None
+    assert astuple(whole) == pytest.approx((8.0, 8.0, 8.0), rel=0.03)
 
 
 def test_percentiles_of_the_run_are_right_to_a_few_percent() -> None:

@@ -43,9 +43,9 @@ def test_a_delay_counts_from_when_each_frame_was_taken(
 def test_no_more_frames_than_wanted() -> None:
     gate, queue = intake(most=8)
     gate.take(frames(0, 5), DESCRIPTION)
-    assert not gate.full
+    before = gate.full
     gate.take(frames(5, 5), DESCRIPTION)
-    assert gate.full
+    assert (before, gate.full) == (False, True)
     queue.finish()
     assert [item.frames.numbers.tolist() for item in queue] == [[0, 1, 2, 3, 4], [5, 6, 7]]
     assert (gate.came.count, gate.came.newest) == (8, 7)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given
@@ -31,7 +31,8 @@ from models.streaming import StreamStep
 CAMERA = Camera("test", baseline=100.0, e_per_adu=0.5, em_gain=1.0, quantum_efficiency=0.8, pixel_size=110.0)
 NETWORK = NetworkSettings(name="random", past=3, future=2, encoder=[8, 12], features=8, heads=2, decoder=[12, 12])
 
-Rows = list[tuple[float, ...]]
+onnx_errors = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+"""A compiled module, without annotations."""
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +122,11 @@ def assert_same(found: NDArray[np.float64], undisturbed: NDArray[np.float64]) ->
 MEMORY: dict[str, Exception] = {
     "torch": torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     "cublas": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-    "onnx arena": onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException(
+    "onnx arena": onnx_errors.RuntimeException(
         "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Available memory of 0 is smaller than requested bytes of 4: "
         "Failed to allocate memory for requested buffer of size 4"
     ),
-    "onnx cuda": onnxruntime.capi.onnxruntime_pybind11_state.Fail("CUDA failure 2: out of memory ; GPU=0"),
+    "onnx cuda": onnx_errors.Fail("CUDA failure 2: out of memory ; GPU=0"),
     "processor": MemoryError("Unable to allocate 9 GiB"),
 }
 
@@ -149,7 +150,7 @@ def test_without_faults_it_changes_nothing(real: TorchRuntime, undisturbed: NDAr
 
 LOST: dict[str, Exception] = {
     "torch": RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be…"),
-    "onnx": onnxruntime.capi.onnxruntime_pybind11_state.Fail("CUDA failure 700: an illegal memory access"),
+    "onnx": onnx_errors.Fail("CUDA failure 700: an illegal memory access"),
     "named": RuntimeUnavailable("the device is gone"),
 }
 
@@ -200,9 +201,11 @@ def test_whenever_it_fails_the_rows_are_the_same(
     following = iter(fates)
 
     class Fateful(Faulty):
-        def step(self, photons: NDArray[np.float32], *rest: Any) -> tuple[NDArray[np.float32], Any]:
+        def step(
+            self, photons: NDArray[np.float32], state: Any, valid: NDArray[np.bool_], threshold: float
+        ) -> tuple[NDArray[np.float32], Any]:
             self.most = 0 if next(following, "fine") == "memory" else 10**6
-            return super().step(photons, *rest)
+            return super().step(photons, state, valid, threshold)
 
     fallback: Callable[[], Runtime] = lambda: real  # noqa: E731 (typed)
     assert_same(rows_of(ResilientRuntime(Fateful(real, lost_at=lost_at), fallback)), undisturbed)

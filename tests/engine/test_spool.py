@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,10 +28,10 @@ NOTHING = 1e-9
 """Memory that holds no frame [MB]."""
 
 
-def block(first: int, count: int, dtype: type = np.uint16) -> Taken:
+def block(first: int, count: int, dtype: type[np.unsignedinteger[Any]] = np.uint16) -> Taken:
     numbers = np.arange(first, first + count)
     pixels = (np.arange(count * 24).reshape(count, 4, 6) + first).astype(dtype)
-    return Taken(Frames(pixels, numbers, numbers * 0.25), numbers + 0.5)
+    return Taken(Frames(pixels, numbers, numbers.astype(np.float64) / 4), numbers.astype(np.float64) + 0.5)
 
 
 def assert_same(given: list[Taken], got: list[Taken]) -> None:
@@ -38,7 +39,8 @@ def assert_same(given: list[Taken], got: list[Taken]) -> None:
         whole, other = (np.concatenate([getattr(t.frames, attribute) for t in many]) for many in (given, got))
         assert whole.dtype == other.dtype
         assert np.array_equal(whole, other), attribute
-    assert np.array_equal(*(np.concatenate([t.came for t in many]) for many in (given, got)))
+    whole, other = (np.concatenate([t.came for t in many]) for many in (given, got))
+    assert np.array_equal(whole, other)
 
 
 @contextmanager
@@ -52,7 +54,7 @@ def spool_in(folder: Path, memory: float = NOTHING, size: int = 8, **sizes: int)
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("memory", [NOTHING, 10 * FRAME / 1e6, 1.0])
-def test_what_goes_in_comes_out(tmp_path: Path, memory: float, dtype: type) -> None:
+def test_what_goes_in_comes_out(tmp_path: Path, memory: float, dtype: type[np.unsignedinteger[Any]]) -> None:
     given = [block(first, 5, dtype) for first in range(0, 100, 5)]
     with spool_in(tmp_path, memory, segment=400) as spool:
         for item in given:
