@@ -79,6 +79,8 @@ class Chunk:
         self.rows = 0
         self.first_frame = 0
         """What ``frame_offsets`` count from."""
+        self.frame_span = 0
+        """The last frame − ``first_frame``."""
         self.frame_offsets: NDArray[Any] = np.empty(0, np.uint16)
         """(CHUNK_ROWS,) frame − first_frame; uint16, or uint32 where that does not reach."""
         self._columns: dict[str, Floats] = {}
@@ -115,7 +117,8 @@ class Chunk:
         if held is None:
             if np.isnan(values).all():
                 return
-            held = self._columns[name] = np.full(CHUNK_ROWS, np.nan, np.float32)
+            held = self._columns[name] = np.empty(CHUNK_ROWS, np.float32)
+            held[: self.rows] = np.nan
         held[self.rows : stop] = values
 
     def _put_frames(self, frames: NDArray[np.int64], stop: int) -> None:
@@ -125,6 +128,7 @@ class Chunk:
         if not self.frame_offsets.size or low < self.first_frame or high - self.first_frame > self._longest:
             self._rebase(low, high)
         self.frame_offsets[self.rows : stop] = frames - self.first_frame
+        self.frame_span = max(self.frame_span, high - self.first_frame)
 
     @property
     def _longest(self) -> int:
@@ -138,7 +142,7 @@ class Chunk:
             raise TableError(f"frames from {low} to {high} cannot be numbers of one recording. Check the file.")
         kind = np.uint16 if high - low <= np.iinfo(np.uint16).max else np.uint32
         self.frame_offsets = np.empty(CHUNK_ROWS, kind)
-        self.first_frame = low
+        self.first_frame, self.frame_span = low, high - low
         self.frame_offsets[: self.rows] = held - low
 
 

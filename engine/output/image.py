@@ -149,7 +149,7 @@ def write_png(
     molecules are seen. An image with nothing in it is dark. Raises TableError where the disk refuses.
     """
     picture = Image.fromarray(_coloured(_stretched(image, percentile, gamma), colours))
-    _draw_scale_bar(picture, pixel)
+    draw_scale_bar(picture, pixel)
     try:
         with replacing(path) as temporary:
             picture.save(temporary, "PNG")
@@ -207,7 +207,7 @@ def _font(size: int) -> tuple[Any, str]:
     return ImageFont.load_default(size), "u"
 
 
-def _draw_scale_bar(picture: Image.Image, pixel: float) -> None:
+def draw_scale_bar(picture: Image.Image, pixel: float) -> None:
     """A white bar on a dark ground at the lower right, with its length above, if the picture has room for it."""
     unit = max(1, min(picture.size) // 160)
     length = bar_length(picture.width * pixel)
