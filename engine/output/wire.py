@@ -222,10 +222,13 @@ def _rows(part: Part) -> pa.RecordBatch:
 # Camera frames.
 
 
-def preview_message(
-    run: str, sequence: int, preview: Preview, schema: pa.Schema = LOCALISATION_SCHEMA, session: str = ""
-) -> Message:
-    """A preview to publish. Pixels of another type than uint8 are clipped to uint16."""
+def preview_parts(
+    preview: Preview, schema: pa.Schema = LOCALISATION_SCHEMA
+) -> tuple[dict[str, Any], tuple[bytes, bytes]]:
+    """Header and payload of a preview. Pixels of other types than uint8 and uint16 are clipped to uint16.
+
+    ``schema`` brings the log's metadata.
+    """
     pixels = _wire_pixels(preview.pixels)
     header = {
         "frame": preview.frame,
@@ -236,8 +239,7 @@ def preview_message(
         "max": int(pixels.max()),
         "origin": list(preview.origin),
     }
-    payload = (pixels.tobytes(), table_bytes(schema, preview.rows))
-    return Message(PREVIEW, run, sequence, header, payload, session)
+    return header, (pixels.tobytes(), table_bytes(schema, preview.rows))
 
 
 def _wire_pixels(pixels: NDArray[np.generic]) -> NDArray[np.generic]:

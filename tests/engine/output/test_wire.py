@@ -35,7 +35,7 @@ def table_message(batch: pa.RecordBatch) -> Message:
 
 
 def preview_of(pixels: np.ndarray[Any, Any], rows: pa.RecordBatch) -> Message:
-    return wire.preview_message("r", 0, Preview(12, pixels, rows, (4, 5)), SCHEMA, "s")
+    return Message(wire.PREVIEW, "r", 0, *wire.preview_parts(Preview(12, pixels, rows, (4, 5)), SCHEMA), "s")
 
 
 def status_parts(**changes: Any) -> list[bytes]:
