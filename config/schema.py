@@ -156,7 +156,8 @@ class DatasetSettings:
     exposure: float = 30.0
     """Exposure of a frame [ms]; frames follow without a pause."""
     density: float = 1.0
-    """Mean number of emitters that are on, per frame and area [1/µm²]."""
+    """Mean number of emitters that are on at any moment, per area [1/µm²]. A frame's truth counts every emitter that
+    shines in it, however briefly: (1 + exposure / on_time) times as many."""
     photons: float = 1000.0
     """Mean photons of an emitter in a fully lit frame [photons]."""
     photons_sd: float = 300.0

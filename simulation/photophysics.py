@@ -47,9 +47,11 @@ def blink_trains(
     lead = lead_in(on_time, off_time, blinks)
     first = torch.rand(emitters, generator=generator) * (frames + lead) - lead
     # Time from the train's first activation to each blink: everything before it in the same train.
-    before = torch.cumsum(duration + pause, 0) - (duration + pause)
+    # In double precision: the sum runs over all trains, and in single its steps would be quarters of a frame.
+    cycle = (duration + pause).double()
+    before = torch.cumsum(cycle, 0) - cycle
     train_begin = torch.cumsum(counts, 0) - counts
-    start = first[owner] + before - before[train_begin][owner]
+    start = first[owner] + (before - before[train_begin][owner]).float()
     seen = (start < frames) & (start + duration > 0)
     return Blinks(owner[seen], start[seen], duration[seen])
 

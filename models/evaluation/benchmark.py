@@ -29,7 +29,7 @@ class BenchmarkRow:
 
     condition: str
     density: float
-    """Emitters on, per frame [1/µm²]."""
+    """Emitters that the truth counts, per frame [1/µm²]."""
     photons: float
     """Mean in a fully lit frame."""
     frames: int
@@ -79,7 +79,7 @@ def compare(table: pa.Table, truth: pa.Table, settings: Settings) -> BenchmarkRo
     ratio = _numpy(found, "photons") / _numpy(true, "photons")
     return BenchmarkRow(
         condition=settings.dataset.name,
-        density=settings.dataset.density,
+        density=truth.num_rows / (settings.dataset.frames * _area(settings)),
         photons=settings.dataset.photons,
         frames=settings.dataset.frames,
         jaccard=wide.jaccard,
@@ -96,16 +96,25 @@ def compare(table: pa.Table, truth: pa.Table, settings: Settings) -> BenchmarkRo
 
 def as_markdown(rows: Sequence[BenchmarkRow]) -> str:
     """A table for people."""
-    lines = [
-        "| condition | JI | RMSE [nm] | E | JI (100 nm) | RMSE (100 nm) | sigma spread | photons found / true |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row.condition} | {row.jaccard:.3f} | {row.rmse:.1f} | {row.efficiency:.1f} | {row.jaccard_100nm:.3f} "
-        f"| {row.rmse_100nm:.1f} | {row.sigma_spread:.2f} | {row.photon_ratio:.2f} |"
-        for row in rows
-    ]
-    return "\n".join(lines)
+    titles = ("condition", "emitters/µm²", "JI", "RMSE [nm]", "E", "JI (100 nm)", "RMSE (100 nm)", "sigma spread")
+    header = [_line([*titles, "photons found / true"]), _line(["---"] * 9)]
+    return "\n".join([*header, *(_line(_cells(row)) for row in rows)])
+
+
+def _cells(row: BenchmarkRow) -> list[str]:
+    wide = [f"{row.jaccard:.3f}", f"{row.rmse:.1f}", f"{row.efficiency:.1f}"]
+    tight = [f"{row.jaccard_100nm:.3f}", f"{row.rmse_100nm:.1f}"]
+    return [row.condition, f"{row.density:.2g}", *wide, *tight, f"{row.sigma_spread:.2f}", f"{row.photon_ratio:.2f}"]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _area(settings: Settings) -> float:
+    """Of the field [µm²]."""
+    assert settings.camera.pixel_size is not None
+    return settings.dataset.height * settings.dataset.width * (settings.camera.pixel_size / 1000) ** 2
 
 
 def _numpy(table: pa.Table, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -46,6 +46,15 @@ def test_trains_have_the_duty_cycle_of_their_rates() -> None:
     assert abs(float(per_frame[:50].mean() / per_frame[-50:].mean()) - 1) < 0.06
 
 
+def test_blinks_begin_anywhere_in_a_frame_however_many_there_are() -> None:
+    # A blink touches 1 + on-time frames on average where its start is spread evenly over a frame.
+    blinks = blink_trains(20_000, 300, 2.0, 100.0, 3.0, generator())
+    whole = (blinks.start > 0) & (blinks.start + blinks.duration < 300)
+    kept = Blinks(blinks.emitter[whole], blinks.start[whole], blinks.duration[whole])
+    frames_touched = len(frame_traces(kept, 300)[0]) / int(whole.sum())
+    assert abs(frames_touched / (1 + float(kept.duration.mean())) - 1) < 0.01
+
+
 def test_an_emitter_is_never_on_twice_at_once() -> None:
     blinks = blink_trains(50, 500, 3.0, 10.0, 6.0, generator(3))
     for emitter in range(50):
