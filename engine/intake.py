@@ -43,7 +43,8 @@ class Intake:
         good = self.came.in_order(frames.numbers)
         if good:
             self._pass_on(_cut(frames, good), description)
-        self.came.add(frames.numbers[good:])
+        if good < len(frames):
+            self.came.add(frames.numbers[good:])
 
     def _pass_on(self, frames: Frames, description: SourceDescription) -> None:
         _check_size(frames, description)

@@ -28,6 +28,8 @@ class FrameLedger:
 
     def in_order(self, numbers: NDArray[np.int64]) -> int:
         """How many of ``numbers``, from the first on, increase as they must after all that came before."""
+        if len(numbers) < 2:  # as many cameras give them, thousands in a second
+            return len(numbers) if not len(numbers) or numbers[0] > self._last(numbers) else 0
         wrong = np.flatnonzero(np.diff(numbers, prepend=self._last(numbers)) < 1)
         return int(wrong[0]) if len(wrong) else len(numbers)
 
@@ -58,7 +60,8 @@ class FrameLedger:
 
     def _book(self, numbers: NDArray[np.int64]) -> None:
         _, growing = self._state
-        for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
+        whole = numbers[-1] - numbers[0] == len(numbers) - 1
+        for run in [numbers] if whole else np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
             first, stop = int(run[0]), int(run[-1]) + 1
             if growing is not None and growing.stop == first:
                 growing = range(growing.start, stop)

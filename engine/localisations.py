@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 UNITS = {
@@ -31,3 +33,11 @@ LOCALISATION_SCHEMA = pa.schema(
 def empty_batch() -> pa.RecordBatch:
     """A batch with no rows."""
     return pa.RecordBatch.from_pylist([], LOCALISATION_SCHEMA)
+
+
+def joined_batches(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """All rows in one batch, in order."""
+    full = [batch for batch in batches if batch.num_rows]
+    if len(full) < 2:
+        return full[0] if full else empty_batch()
+    return pa.Table.from_batches(full).combine_chunks().to_batches()[0]

@@ -29,6 +29,7 @@ from engine.channel import Channel, ConsumerGone
 from engine.delay import DelayMeter
 from engine.intake import Intake
 from engine.ledger import FrameLedger, count, gaps, skip, union, without
+from engine.localisations import joined_batches
 from engine.localiser import Localiser
 from engine.outlet import Outlet
 from engine.sink import Sink
@@ -55,6 +56,15 @@ class _Decided:
 
     batch: pa.RecordBatch
     came: NDArray[np.float64]
+
+
+class _Together(Channel[_Decided]):
+    """Hands on all that waits as one batch, so that one sync of the disk serves several of a fast camera's."""
+
+    def _pop(self) -> _Decided:
+        waiting = tuple(self._items)
+        self._items.clear()
+        return _Decided(joined_batches([one.batch for one in waiting]), np.concatenate([one.came for one in waiting]))
 
 
 class _Stage(threading.Thread):
@@ -119,7 +129,8 @@ class Pipeline:
         self._source, self._localiser, self._outlet = source, localiser, Outlet(recorder, sinks)
         self._block, self._clock, self._patience, self._seconds = block, clock, patience, seconds
         self._queue = _frame_queue(live, policy, queue, block, memory, spool)
-        self._batches: Channel[_Decided] = Channel(queue)
+        # A recorded run keeps its batches apart, so that its log is the same to the byte every time.
+        self._batches: Channel[_Decided] = _Together(queue) if live else Channel(queue)
         self._intake, self._analysed = Intake(self._queue, clock, live, frames), 0
         self._rate_out, self._delays = RateMeter(clock), DelayMeter(clock)
         self._marks: tuple[Mark, ...] = ()

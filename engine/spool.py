@@ -180,7 +180,9 @@ class FrameSpool:
             )
         free = shutil.disk_usage(self._own).free
         if free < self._segment_size + self._reserve:
-            raise OSError(f"only {free / 1e6:.0f} MB are free there, and {self._reserve / 1e6:.0f} MB are left free")
+            raise OSError(
+                f"{free / 1e6:.0f} MB are free there, and {self._reserve / 1e6:.0f} MB are kept for the recording"
+            )
         self._made += 1
         return self._own / f"{self._made:06}.frames"
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from acquisition.camera import Camera
 from acquisition.source import Frames
-from engine.localisations import LOCALISATION_SCHEMA, empty_batch
+from engine.localisations import LOCALISATION_SCHEMA, empty_batch, joined_batches
 from engine.runtimes.model_file import ModelDescription
 from engine.runtimes.runtime import Runtime
 
@@ -65,7 +65,7 @@ class StreamingLocaliser:
                 batches.append(self.flush())
             parts = np.split(run, range(step, len(run), step))
             batches += [self._step(photons[part[0] : part[-1] + 1], frames.numbers[part]) for part in parts]
-        return _joined(batches)
+        return joined_batches(batches)
 
     def flush(self) -> pa.RecordBatch:
         """See Localiser.flush. The next push begins a new movie."""
@@ -115,10 +115,3 @@ class StreamingLocaliser:
             for field in LOCALISATION_SCHEMA
         ]
         return pa.RecordBatch.from_arrays(columns, schema=LOCALISATION_SCHEMA)
-
-
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    full = [batch for batch in batches if batch.num_rows]
-    if len(full) < 2:
-        return full[0] if full else empty_batch()
-    return pa.Table.from_batches(full).combine_chunks().to_batches()[0]

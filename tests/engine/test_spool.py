@@ -171,7 +171,7 @@ def test_a_disk_that_fills_up_in_the_middle(tmp_path: Path) -> None:
         for item in given[:6]:
             spool.put(item)
         spool._reserve = 10**18
-        with pytest.raises(RunError, match="left free"):
+        with pytest.raises(RunError, match="kept for the recording"):
             spool.put(given[6])
         spool.finish()
         assert_same(given[:7], list(spool))
