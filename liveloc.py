@@ -6,8 +6,9 @@ Heavy libraries are imported inside the command that needs them: ``liveloc --hel
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,14 +18,16 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from config.errors import LivelocError
+from config.errors import LivelocError, SettingsError
 
 if TYPE_CHECKING:
     from acquisition.camera import Camera
+    from acquisition.light import ActivationLight
     from acquisition.source import FrameSource, SourceDescription
     from config.schema import Settings
     from engine.output.run_folder import RunFolder
     from engine.runtimes.runtime import Runtime
+    from engine.session import Session
     from engine.status import Status
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -80,23 +83,32 @@ def main() -> None:
 
 
 @app.command()
-def demo(
-    overrides: Overrides = None,
-    window: Annotated[bool, typer.Option(help="Open the live window where there is a screen.")] = True,
-) -> None:
+def demo(overrides: Overrides = None) -> None:
     """Watch a simulated acquisition live: 24 seconds, then how close the localisations came to the truth.
 
     An EMCCD of 64×64 pixels at 33 frames/s looks at blinking lines; the shipped model localises as the frames come.
     """
     from simulation.camera_source import SimulatedCamera
 
-    settings = _settings("run=demo", "dataset=demo", *CHALLENGE, *overrides or ())
-    source = SimulatedCamera(settings)
-    with _run_folder(settings) as folder:
-        _show_window(folder, window)
-        status = _analyse(source, source.simulator.camera, settings, folder, source.open())
+    settings = _live_settings("run=demo", *overrides or ())
+    folder, source, status = _watch(settings, endless=False)
     _summarise(folder, status)
-    _compare_with_truth(folder, source.simulator.emitters(0, status.analysed))
+    if isinstance(source, SimulatedCamera):
+        _compare_with_truth(folder, source.simulator.emitters(0, status.acquired))
+    _exit_if_stopped(status)
+
+
+@app.command()
+def live(overrides: Overrides = None) -> None:
+    """Localise while the camera runs: Micro-Manager's camera, a data set that is being written, or a simulated EMCCD.
+
+    Ends with Ctrl-C, run.frames=N or run.seconds=N. Without source= it is the simulated camera.
+
+    Examples: liveloc live source=micromanager camera=ixon897 camera.pixel_size=100 run.seconds=600;
+    liveloc live source=follow source.path=D:/data/run_1 camera=ixon897; liveloc live run.seconds=60
+    """
+    folder, _, status = _watch(_live_settings("run=live", *overrides or ()), endless=True)
+    _summarise(folder, status)
     _exit_if_stopped(status)
 
 
@@ -115,9 +127,7 @@ def replay(
     from acquisition.recorded import RecordedSource
 
     settings = _settings(*overrides or ())
-    run = settings.run
-    roi = (run.roi[0], run.roi[1], run.roi[2], run.roi[3]) if run.roi else None
-    with RecordedSource(stack, run.start, run.stop, roi) as source:
+    with RecordedSource(stack, settings.run.start, settings.run.stop, _rectangle(settings)) as source:
         description = source.open()
         camera, notes = _camera(settings, source, description)
         with _run_folder(settings) as folder:
@@ -263,6 +273,69 @@ def _settings(*overrides: str) -> Settings:
     return compose(overrides)
 
 
+def _live_settings(*overrides: str) -> Settings:
+    """Settings of a live run; a simulated camera comes with its calibration and its sample."""
+    settings = _settings(*overrides)
+    simulated = settings.source.kind == "simulated" or settings.source.config == "blinking"
+    return _settings("dataset=demo", *CHALLENGE, *overrides) if simulated else settings
+
+
+def _watch(settings: Settings, endless: bool) -> tuple[RunFolder, FrameSource, Status]:
+    """Run the engine on a live source to its end."""
+    from engine.signals import termination_as_interrupt
+
+    with termination_as_interrupt(), _run_folder(settings) as folder, _live_source(settings, folder, endless) as source:
+        description = source.open()
+        if settings.camera.estimate:
+            raise SettingsError(
+                "camera=estimate needs a recording to look at. Record a few hundred frames and estimate from them with "
+                "`liveloc replay STACK camera=estimate`, or give the camera: camera=ixon897 camera.pixel_size=100."
+            )
+        camera, notes = _camera(settings, source, description)
+        _warn(notes)
+        return folder, source, _analyse(source, camera, settings, folder, description, live=True)
+
+
+def _live_source(settings: Settings, folder: RunFolder, endless: bool) -> FrameSource:
+    """The source that the settings name, not yet open."""
+    chosen = settings.source
+    if chosen.kind == "simulated":
+        from simulation.camera_source import SimulatedCamera
+
+        return SimulatedCamera(settings, endless=endless)
+    if chosen.kind in ("follow", "recorded"):
+        return _file_source(settings)
+    raise SettingsError(f"source={chosen.kind} is not there yet")
+
+
+def _file_source(settings: Settings) -> FrameSource:
+    from acquisition.follow import FollowSource
+    from acquisition.recorded import RecordedSource
+
+    chosen, run = settings.source, settings.run
+    if chosen.path is None:
+        raise SettingsError(f"source={chosen.kind} needs source.path: the stack, or the folder that is being written.")
+    window = (Path(chosen.path), run.start, run.stop, _rectangle(settings))
+    if chosen.kind == "follow":
+        return FollowSource(*window, exposure=chosen.exposure, silence=chosen.silence)
+    return RecordedSource(*window, paced=chosen.paced, exposure=chosen.exposure)
+
+
+def _rectangle(settings: Settings) -> tuple[int, int, int, int] | None:
+    """run.roi as x, y, width, height [pixels]."""
+    roi = settings.run.roi
+    return (roi[0], roi[1], roi[2], roi[3]) if roi else None
+
+
+def _light(settings: Settings, source: FrameSource) -> ActivationLight | None:
+    """What feedback moves, where it is asked for."""
+    from simulation.camera_source import SimulatedCamera
+
+    if not settings.feedback.enabled:
+        return None
+    return source.light() if isinstance(source, SimulatedCamera) else None
+
+
 @contextmanager
 def _run_folder(settings: Settings) -> Iterator[RunFolder]:
     """The run's folder, with warnings printed meanwhile."""
@@ -312,6 +385,13 @@ def _runtime(settings: Settings) -> Runtime:
     return load_runtime(model_path(settings.model), run.runtime, run.device, run.threads, _build)
 
 
+def _fallback(settings: Settings) -> Callable[[], Runtime] | None:
+    """How to go on without the GPU, where the user allows it."""
+    if not settings.run.cpu_fallback:
+        return None
+    return lambda: _runtime(replace(settings, run=replace(settings.run, device="cpu")))
+
+
 def _build(path: Path) -> Any:
     from models.export import build_step
 
@@ -319,70 +399,36 @@ def _build(path: Path) -> Any:
 
 
 def _analyse(
-    source: FrameSource, camera: Camera, settings: Settings, folder: RunFolder, description: SourceDescription
+    source: FrameSource,
+    camera: Camera,
+    settings: Settings,
+    folder: RunFolder,
+    description: SourceDescription,
+    live: bool = False,
 ) -> Status:
     """Run the engine on an open source to its end, shown in the terminal, everything kept in the run folder."""
-    from engine.domain_check import DomainCheck
-    from engine.observer import ObservedLocaliser
-    from engine.output.recorder import Recorder
-    from engine.pipeline import Pipeline
-    from engine.streaming import StreamingLocaliser
+    from engine.session import Session
+    from models.weights import model_path
     from viewer.terminal import RunProgress
 
-    run, runtime = settings.run, _runtime(settings)
-    folder.begin(_facts(settings, runtime, camera, description))
-    streaming = StreamingLocaliser(runtime, camera, run.threshold, description.origin, run.block)
-    check = DomainCheck(runtime.description, camera, settings.optics.psf_sigma, description.origin)
-    localiser = ObservedLocaliser(streaming, [check])
-    recorder = Recorder(folder.log_path, _field(settings, camera, description, folder))
-    pipeline = Pipeline(source, localiser, recorder, block=run.block, queue=run.queue, description=description)
-    size = f"{description.width}×{description.height} pixels"
-    title = f"{description.name}, {size}: {runtime.description.name} on {runtime.name}"
-    logger.info("%s", title)
-    out.print(f"{escape(title)} → {escape(str(folder.path))}", highlight=False, soft_wrap=True)
-    try:
+    runtime = _runtime(settings)
+    parts = (settings, folder, source, description, camera, runtime, model_path(settings.model))
+    with Session(*parts, live=live, light=_light(settings, source), fallback=_fallback(settings)) as session:
+        title = f"{session.title} → {folder.path}"
+        out.print(escape(title), highlight=False, soft_wrap=True)
+        if live:
+            _show_window(settings, folder, session)
         with RunProgress(out) as progress:
-            return pipeline.run(progress.show)
-    finally:
-        if pipeline.status().state.over:
-            folder.finish(pipeline.status())
+            return session.run(progress.show)
 
 
-def _facts(settings: Settings, runtime: Runtime, camera: Camera, description: SourceDescription) -> Any:
-    """What run.json keeps of the run's parts."""
-    from engine.output.run_folder import ModelUsed, RunFacts
-    from engine.runtimes import SUFFIXES
-    from models.weights import model_path
-
-    kind = "onnx" if runtime.name.startswith("onnx") else "torch"
-    model = runtime.description
-    file = model_path(settings.model).with_suffix(SUFFIXES[kind])
-    used = ModelUsed.of_file(file, model.name, model.version, kind, runtime.name)
-    values = {name: v if isinstance(v, str | float | int) else "per pixel" for name, v in vars(camera).items()}
-    names = ("name", "height", "width", "frames", "exposure", "origin")
-    return RunFacts(used, values, {name: getattr(description, name) for name in names})
-
-
-def _field(settings: Settings, camera: Camera, description: SourceDescription, folder: RunFolder) -> dict[str, str]:
-    """What the log tells of the field, so that it can be drawn and converted by itself."""
-    from engine.output.table import describe_field
-
-    return describe_field(
-        run_id=folder.run_id,
-        pixel_size=camera.pixel_size,
-        width=description.origin[0] + description.width,
-        height=description.origin[1] + description.height,
-        frames=description.frames,
-        psf_sigma=settings.optics.psf_sigma,
-    )
-
-
-def _show_window(folder: RunFolder, wanted: bool) -> None:
+def _show_window(settings: Settings, folder: RunFolder, session: Session) -> None:
     from viewer.display import open_window, why_no_window
 
-    reason = why_no_window() if wanted else "--no-window"
+    reason = why_no_window() if settings.viewer is not False else "viewer=false"
     if reason is None:
-        open_window(folder.path, stay=out.is_terminal, log=folder.path / "viewer.log")
+        target = session.publisher.endpoint if session.publisher else str(folder.path)
+        open_window(target, stay=out.is_terminal, log=folder.path / "viewer.log")
     else:
         out.print(f"No live window: {reason}", highlight=False, soft_wrap=True)
 

@@ -79,6 +79,8 @@ class RunFacts:
     """The calibration in use, by field of CameraSettings."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """Name, height, width, expected frames and whatever else tells the recording."""
+    endpoint: str | None = None
+    """Where the run is published (docs/wire.md), if it is."""
 
 
 class RunFolder:
@@ -193,6 +195,7 @@ class RunFolder:
             "model": vars(self._facts.model) if self._facts.model else None,
             "camera": dict(self._facts.camera),
             "source": dict(self._facts.source),
+            "endpoint": self._facts.endpoint,
             "warnings": self.warnings,
             "versions": versions(),
         }
