@@ -15,7 +15,7 @@ from engine.output.image import white_level
 
 Floats: TypeAlias = NDArray[np.float32]
 
-COLOURS = 1024
+COLOURS = 256
 """Entries of a colour map."""
 COLOURLESS = 0.75
 """Grey of localisations whose value is not known, where a value is the colour."""
@@ -41,7 +41,7 @@ class Look:
 def colour_table(name: str) -> NDArray[np.float32]:
     """(COLOURS, 3) red, green, blue from 0 to 1. Raises SettingsError for an unknown name."""
     try:
-        table: Floats = np.asarray(Colormap(name)(np.linspace(0, 1, COLOURS)), np.float32)[:, :3]
+        table: Floats = np.asarray(Colormap(name).lut(COLOURS), np.float32)[:, :3]
     except (ValueError, TypeError) as error:
         raise SettingsError(f"there is no colour map {name!r}. Choose one of cmap's, for example hot.") from error
     return table

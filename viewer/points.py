@@ -251,8 +251,12 @@ class PointStore:
             )
             for name in ("frame", *KEPT)
         }
-        known = {name: column for name, column in columns.items() if name == "frame" or not np.isnan(column).all()}
-        return table_from_columns(known, metadata)
+        table = table_from_columns(columns, metadata)
+        for name in ("z", "sigma_z"):
+            place = table.schema.get_field_index(name)
+            unknown = pa.array(columns[name], pa.float32(), mask=np.isnan(columns[name]))
+            table = table.set_column(place, table.schema.field(place), unknown)
+        return table
 
     def _append(self, columns: Mapping[str, Floats], frames: NDArray[np.int64]) -> None:
         for part in self._portions(len(frames)):

@@ -9,8 +9,8 @@ const int PRECISION = 0, FIXED = 1, HISTOGRAM = 2;          // mode
 const int GAUSSIAN = 0, SPLINE = 1, BOX = 2;                // kernel
 const int DENSITY = 0, CODE = 1, DEPTH = 2, FRAME = 3;      // by
 const float REACH = 3.5;                // standard deviations to which a Gaussian is drawn
-const float NARROWEST = 0.6;            // [pixels]: sampled at pixel centres, a narrower Gaussian's sum would depend on its place
-const float TO_SPLINE = 0.55;           // [pixels]: below, a quadratic B-spline, whose standard deviation is 0.5 pixel
+const float NARROWEST = 0.65;           // [pixels]: sampled at pixel centres, a narrower Gaussian's sum would depend on its place
+const float TO_SPLINE = 0.575;          // [pixels]: below, a quadratic B-spline, whose standard deviation is 0.5 pixel
 const float UNKNOWN = 0.0, ZERO = 32768.0;
 
 uniform vec2 corner;                    // of the first pixel, rounded to what a float holds [nm]
