@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -268,6 +269,25 @@ def test_delays_are_measured_from_frame_to_record(tmp_path: Path) -> None:
     ).run()
     assert status.delay_run is not None
     assert 0.05 <= status.delay_run.median <= status.delay_run.p99 <= status.delay_run.longest <= status.elapsed
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_live_run_records_together_what_waits_and_a_recorded_one_always_the_same(live: bool, tmp_path: Path) -> None:
+    written: list[int] = []
+
+    class Slow(FakeSink):
+        def write(self, batch: pa.RecordBatch) -> None:
+            super().write(batch)
+            written.append(batch.num_rows)
+
+    sink = Slow(delay=0.02)
+    source = EncodingCamera(np.arange(160))
+    Pipeline(source, DecodingLocaliser(), sink, block=4, live=live, spool=tmp_path).run()
+    assert sink.frames == list(range(160))
+    if live:
+        assert max(written) > 4
+    else:
+        assert written == [4] * 40 + [0]
 
 
 def child(script: str, *arguments: object) -> dict[str, Any]:
