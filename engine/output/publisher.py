@@ -56,7 +56,7 @@ class Publisher:
         """
         self._stamp = Stamp(run_id, secrets.token_hex(8))
         self._log = LogPieces(log_path)
-        self._counts = dict.fromkeys((wire.PREVIEW, wire.STATUS, wire.QUALITY), 0)
+        self._counts: dict[str, int] = dict.fromkeys(wire.PUBLISHED, 0)
         self._lock = threading.Lock()
         self._closed = False
         self._server = Server(settings, self._stamp, self._log, describe, handler)

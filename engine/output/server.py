@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -164,7 +164,7 @@ class Server(threading.Thread):
 
     def _send_back(self, route: Route, message: Message) -> bool:
         """Whether the client could take it."""
-        answer = wire.encode_answer(Message(**(vars(message) | {"header": {**message.header, "id": route.id}})))
+        answer = wire.encode_answer(replace(message, header={**message.header, "id": route.id}))
         try:
             self._sockets.answer([route.identity, *([b""] if route.delimited else []), *answer])
         except zmq.Again:

@@ -29,6 +29,8 @@ RECONNECT, RECONNECT_MOST = 200, 2000
 """First and longest pause between attempts to connect [ms]."""
 ASK_AGAIN = 2.0
 """Seconds without an answer until a request is sent again."""
+SILENCE = 2.0
+"""Seconds without any message until the engine is asked how it is, in case the last one was lost."""
 HELD_BATCHES = 2000
 """Newer batches kept while older ones are fetched; more are fetched once more."""
 CONNECT_ANEW = 5.0
@@ -184,6 +186,7 @@ class Subscriber:
         self._fetch: _Fetch | None = None
         self._fetch_after = self._describe_after = 0.0
         self._connect_after = math.inf
+        self._heard = 0.0
         self._behind_since: float | None = None
         self._id = 0
         self._commands: dict[int, str] = {}
@@ -220,12 +223,14 @@ class Subscriber:
                 events, self._events = self._events, []
                 return events
 
-    def command(self, command: str, text: str | None = None, value: float | None = None) -> int:
-        """Ask the engine to start, pause, stop, mark (``text``) or change the feedback's target (``value``).
+    def command(
+        self, command: str, text: str | None = None, value: float | None = None, enabled: bool | None = None
+    ) -> int:
+        """Ask the engine to start, pause, stop, mark (``text``) or change the feedback's target (``value``, ``enabled``).
 
         Gives the id that Answered will carry. Raises WireError where there is no connection.
         """
-        arguments = {"command": command, "text": text, "value": value}
+        arguments = {"command": command, "text": text, "value": value, "enabled": enabled}
         given = {name: entry for name, entry in arguments.items() if entry is not None}
         number = self._next_id()
         if not self._sockets.ask(Request(wire.COMMAND, number, given)):
@@ -254,7 +259,8 @@ class Subscriber:
         if now >= self._connect_after:
             self._connect_after = math.inf
             self._sockets.connect_anew()
-        if not self._known and now >= self._describe_after:
+        silent = now - self._heard > SILENCE
+        if (silent or not self._known) and now >= self._describe_after:
             self._describe_after = now + ASK_AGAIN
             self._sockets.ask(Request(wire.DESCRIBE, self._next_id()))
         if self._fetch is not None and now - self._fetch.asked > ASK_AGAIN:
@@ -296,6 +302,7 @@ class Subscriber:
     def _take(
         self, parts: Sequence[bytes], decode: Callable[[Sequence[bytes]], Message], take: Callable[[Message], None]
     ) -> None:
+        self._heard = self._clock()
         try:
             take(decode(parts))
         except WireError as error:
