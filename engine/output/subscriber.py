@@ -226,7 +226,7 @@ class Subscriber:
     def command(
         self, command: str, text: str | None = None, value: float | None = None, enabled: bool | None = None
     ) -> int:
-        """Ask the engine to start, pause, stop, mark (``text``) or change the feedback's target (``value``, ``enabled``).
+        """Ask the engine to start, pause, stop, mark (``text``) or change feedback (``value``, ``enabled``).
 
         Gives the id that Answered will carry. Raises WireError where there is no connection.
         """
