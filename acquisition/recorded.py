@@ -1,8 +1,9 @@
-"""The recorded source: replays a stack from disk, lazily and in bounded memory."""
+"""The recorded source: replays a stack from disk, in bounded memory, if wanted at the rate of its recording."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from pathlib import Path
 from threading import Event
@@ -13,8 +14,9 @@ import numpy as np
 
 from acquisition.files.find import open_stack
 from acquisition.files.stack import Rectangle, Stack, StackInfo
+from acquisition.pace import Pace
 from acquisition.source import Frames, SourceDescription
-from config.errors import SettingsError, SourceUnreadable
+from config.errors import SettingsError, SourceError
 
 BLOCK_BYTES = 32 * 2**20
 """Largest block handed out: bounds memory, and how long ``stop`` may have to wait for one."""
@@ -28,34 +30,56 @@ class RecordedSource:
     """
 
     def __init__(
-        self, path: Path, start: int = 0, stop: int | None = None, roi: tuple[int, int, int, int] | None = None
+        self,
+        path: Path,
+        start: int = 0,
+        stop: int | None = None,
+        roi: tuple[int, int, int, int] | None = None,
+        *,
+        paced: bool = False,
+        exposure: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], bool] | None = None,
     ) -> None:
-        """start, stop: first frame number and the one to stop before; roi: x, y, width, height [pixels]."""
+        """start, stop: first frame number and the one to stop before; roi: x, y, width, height [pixels].
+
+        ``paced``: give each frame when its exposure would end, gaps included, by deadlines. ``exposure``: time between
+        frames [ms], instead of the recording's own. ``clock`` and ``wait`` are injected by tests.
+        """
         self._path, self._start, self._stop, self._roi = Path(path), start, stop, roi
+        self._paced, self._exposure = paced, exposure
         self._stopped = Event()
+        self._clock, self._wait = clock, wait or self._stopped.wait
         self._stack: Stack | None = None
 
     def open(self) -> SourceDescription:
-        """Find and check the recording. Raises SourceUnreadable for files, SettingsError for start, stop and roi."""
+        """Find and check the recording.
+
+        Raises SourceUnreadable for files, SettingsError for start, stop and roi, SourceError where the pace is unknown.
+        """
         self._stack = open_stack(self._path)
         try:
-            part, places = self._part(self._stack.info), self._places(self._stack)
-        except (SettingsError, SourceUnreadable):
+            part, places = region(self._stack.info, self._roi), self._places(self._stack)
+            self._check_pace(self._stack.info)
+        except (SettingsError, SourceError):
             self.close()
             raise
-        return _description(self._stack.info, part, len(places))
+        return description(self._stack.info, part, len(places), self._exposure)
 
     def blocks(self, size: int) -> Iterator[Frames]:
         """Blocks of up to ``size`` frames. Raises SourceUnreadable where a frame turns out to be damaged."""
         stack = self._opened()
-        part, places = self._part(stack.info), self._places(stack)
+        part, places = region(stack.info, self._roi), self._places(stack)
         step = max(1, min(size, BLOCK_BYTES // stack.info.frame_bytes))
-        for first in range(places.start, places.stop, step):
+        ready = self._ready(stack.info, places)
+        done = places.start
+        while done < places.stop:
+            here = range(done, min(done + step, ready(done)))
             if self._stopped.is_set():
                 return
-            here = range(first, min(first + step, places.stop))
             numbers = stack.info.numbers[here.start : here.stop].copy()
             yield Frames(stack.read(here, part), numbers, stack.times(here))
+            done = here.stop
 
     def stop(self) -> None:
         """End ``blocks`` before its next block. Any thread."""
@@ -80,16 +104,25 @@ class RecordedSource:
             raise RuntimeError("RecordedSource.blocks was called before open, or after close")
         return self._stack
 
-    def _part(self, info: StackInfo) -> Rectangle:
-        part = Rectangle(*(self._roi or (0, 0, info.width, info.height)))
-        inside = part.x >= 0 and part.y >= 0 and part.width > 0 and part.height > 0
-        if not inside or part.x + part.width > info.width or part.y + part.height > info.height:
-            given = ", ".join(map(str, astuple(part)))
-            raise SettingsError(
-                f"run.roi (x, y, width, height) must lie inside the frames of {info.name}, which are "
-                f"{info.width} pixels wide and {info.height} high; it is {given}."
+    def _ready(self, info: StackInfo, places: range) -> Callable[[int], int]:
+        """A function that waits until the frame at a place is due, and gives the place behind the last that is."""
+        interval = self._exposure or info.exposure
+        if not self._paced or interval is None:
+            return lambda _: places.stop
+        pace, first = Pace(interval / 1000, self._clock, self._wait), int(info.numbers[places.start])
+
+        def ready(place: int) -> int:
+            ended = pace.wait_for(int(info.numbers[place]) - first)
+            return min(places.stop, int(np.searchsorted(info.numbers, first + ended)))
+
+        return ready
+
+    def _check_pace(self, info: StackInfo) -> None:
+        if self._paced and not (self._exposure or info.exposure):
+            raise SourceError(
+                f"{info.name} does not tell how fast it was recorded, so it cannot be given at that rate. Set "
+                "source.exposure to the time between two frames in ms, or source.paced=false."
             )
-        return part
 
     def _places(self, stack: Stack) -> range:
         """Stored frames to give. Raises SourceUnreadable where not all of them are complete."""
@@ -108,21 +141,43 @@ class RecordedSource:
             raise SettingsError(
                 f"run.start must be a frame of {info.name}, 0 to {last}; it is {self._start}. Frames count from 0."
             )
-        if self._stop is not None and self._stop <= self._start:
-            raise SettingsError(
-                f"run.stop is the frame to stop before, so it must be above run.start={self._start}; "
-                f"it is {self._stop}."
-            )
+        check_window(self._start, self._stop)
 
 
-def _description(info: StackInfo, part: Rectangle, frames: int) -> SourceDescription:
+def check_window(start: int, stop: int | None) -> None:
+    """Refuse a first frame and one to stop before between which there are none. Raises SettingsError."""
+    if start < 0:
+        raise SettingsError(f"run.start must be 0 or more; it is {start}. Frames count from 0.")
+    if stop is not None and stop <= start:
+        raise SettingsError(
+            f"run.stop is the frame to stop before, so it must be above run.start={start}; it is {stop}."
+        )
+
+
+def region(info: StackInfo, roi: tuple[int, int, int, int] | None) -> Rectangle:
+    """The part of the frames to analyse, everything without ``roi``: x, y, width, height. Raises SettingsError."""
+    part = Rectangle(*(roi or (0, 0, info.width, info.height)))
+    inside = part.x >= 0 and part.y >= 0 and part.width > 0 and part.height > 0
+    if not inside or part.x + part.width > info.width or part.y + part.height > info.height:
+        given = ", ".join(map(str, astuple(part)))
+        raise SettingsError(
+            f"run.roi (x, y, width, height) must lie inside the frames of {info.name}, which are "
+            f"{info.width} pixels wide and {info.height} high; it is {given}."
+        )
+    return part
+
+
+def description(
+    info: StackInfo, part: Rectangle, frames: int | None, exposure: float | None = None
+) -> SourceDescription:
+    """What a recording, or this part of it, is as a source; ``exposure`` [ms] wins over the recording's own."""
     return SourceDescription(
         name=info.name,
         height=part.height,
         width=part.width,
         dtype=info.dtype.newbyteorder("="),
         frames=frames,
-        exposure=info.exposure,
+        exposure=exposure or info.exposure,
         origin=(part.x, part.y),
         camera=({"saturation": 255.0} if info.dtype.itemsize == 1 else {}) | info.camera,
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 
+from acquisition.files.growing import GrowingStack
+from acquisition.files.growing_ndtiff import open_growing_ndtiff
+from acquisition.files.growing_tiff import open_growing_tiff
 from acquisition.files.ndtiff import dataset_folder, open_ndtiff
 from acquisition.files.ome import is_ome_tiff, open_ome_tiff
 from acquisition.files.picasso import open_raw
@@ -13,6 +17,8 @@ from acquisition.files.tiff import open_tiff
 from config.errors import SourceUnreadable
 
 READABLE = "TIFF, BigTIFF, ImageJ TIFF, OME-TIFF, an NDTiff folder, or Picasso's .raw with its .yaml"
+CONTINUATION = re.compile(r"_\d+\.ome\.tif$")
+"""How names end of files in which Micro-Manager goes on after 4 GB."""
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 OTHER_STARTS = {
     b"\x89PNG": "a PNG picture",
@@ -38,6 +44,36 @@ def open_stack(path: Path) -> Stack:
     if path.is_dir():
         raise _no_dataset(path)
     return _open_file(path)
+
+
+def open_growing(path: Path) -> GrowingStack | None:
+    """Open a recording that is being written: an NDTiff dataset, by its folder or a file in it, or a TIFF stack, by its
+    file or, where Micro-Manager writes it, its folder. None as long as it has no whole frame. Raises SourceUnreadable.
+    """
+    folder = dataset_folder(path)
+    if folder is not None:
+        return open_growing_ndtiff(folder)
+    stack = _stack_in(path) if path.is_dir() else path
+    # A stack file of an NDTiff dataset is there before its index.
+    if stack is None or not stack.is_file() or "NDTiffStack" in stack.name:
+        return None
+    start = _start(stack)
+    if not any(start):
+        return None
+    if start not in TIFF_STARTS:
+        raise SourceUnreadable(
+            f"{stack.name} cannot be followed: it is {_kind(start)}. Give an NDTiff folder or a TIFF stack."
+        )
+    return open_growing_tiff(stack)
+
+
+def _stack_in(folder: Path) -> Path | None:
+    """The stack that Micro-Manager writes into a folder. Raises SourceUnreadable where there are several positions."""
+    stacks = sorted(entry for entry in folder.glob("*_MMStack_*.ome.tif") if not CONTINUATION.search(entry.name))
+    if len(stacks) > 1:
+        names = ", ".join(stack.name for stack in stacks[:5])
+        raise SourceUnreadable(f"{folder} holds several positions: {names}. Give the one to follow.")
+    return stacks[0] if stacks else None
 
 
 def _open_file(path: Path) -> Stack:
@@ -76,6 +112,9 @@ def _no_dataset(path: Path) -> SourceUnreadable:
 
 
 def _unknown_kind(path: Path, start: bytes) -> SourceUnreadable:
-    kind = next((name for magic, name in OTHER_STARTS.items() if start.startswith(magic)), "of an unknown kind")
     claim = ", whatever its name says" if path.suffix.lower() in (".tif", ".tiff") else ""
-    return SourceUnreadable(f"{path.name} is {kind}, not a stack of camera frames{claim}. Give {READABLE}.")
+    return SourceUnreadable(f"{path.name} is {_kind(start)}, not a stack of camera frames{claim}. Give {READABLE}.")
+
+
+def _kind(start: bytes) -> str:
+    return next((name for magic, name in OTHER_STARTS.items() if start.startswith(magic)), "of an unknown kind")

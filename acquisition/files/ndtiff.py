@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import struct
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from io import FileIO
@@ -53,7 +52,7 @@ def open_ndtiff(folder: Path) -> NDTiffStack:
     numbers = _numbers([axes for axes, _ in entries], folder.name)
     order = np.argsort(numbers, kind="stable")
     images = [entries[place][1] for place in order]
-    _check(images, folder.name)
+    check_images(images, folder.name)
     return NDTiffStack(folder, images, numbers[order])
 
 
@@ -65,19 +64,20 @@ class NDTiffStack(PlainStack):
         files = np.array([names.index(image.filename) for image in images], dtype=np.int64)
         offsets = np.array([image.pix_offset for image in images], dtype=np.int64)
         clock = partial(metadata.micromanager_times, self.tags)
-        super().__init__(_info(folder, images, numbers), clock, [folder / name for name in names], files, offsets)
+        super().__init__(ndtiff_info(folder, images, numbers), clock, [folder / name for name in names], files, offsets)
         self._images = images
 
     def tags(self, place: int) -> Mapping[str, Any]:
         """Micro-Manager's tags of one image; empty where they cannot be read."""
-        return _tags(self._file(int(self._files[place])), self._images[place])
+        return image_tags(self._file(int(self._files[place])), self._images[place])
 
 
-def _info(folder: Path, images: list[NDTiffIndexEntry], numbers: Int64s) -> StackInfo:
+def ndtiff_info(folder: Path, images: list[NDTiffIndexEntry], numbers: Int64s) -> StackInfo:
+    """What a dataset is, by its images and the metadata of the first. Raises SourceUnreadable for a missing file."""
     first = images[0]
     readable = _complete(folder, images)
     with (folder / first.filename).open("rb", buffering=0) as file:
-        tags = {**_summary(file), **_tags(file, first)}
+        tags = {**_summary(file), **image_tags(file, first)}
     return StackInfo(
         name=folder.name,
         height=first.image_height,
@@ -90,7 +90,8 @@ def _info(folder: Path, images: list[NDTiffIndexEntry], numbers: Int64s) -> Stac
     )
 
 
-def _tags(file: FileIO, image: NDTiffIndexEntry) -> Mapping[str, Any]:
+def image_tags(file: FileIO, image: NDTiffIndexEntry) -> Mapping[str, Any]:
+    """Micro-Manager's tags of one image, out of the open stack file that holds it; empty where they cannot be read."""
     file.seek(image.metadata_offset)
     return _json_object(file.read(image.metadata_length))
 
@@ -110,23 +111,31 @@ def _json_object(text: bytes) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def index_entry(data: bytes, position: int) -> tuple[int, Entry] | None:
+    """The entry of the index at a byte position and where it ends; None where no whole entry stands.
+
+    While it is written, the index may end within an entry, or with the zeros of space that is reserved for more.
+    """
+    if not any(data[position : position + 4]):
+        return None
+    try:
+        end, axes, image = NDTiffIndexEntry.unpack_single_index_entry(data, position)
+    except (struct.error, ValueError):
+        return None
+    whole = image.filename and image.pix_offset and image.image_width and image.image_height and image.metadata_offset
+    return (end, (axes, image)) if whole else None
+
+
 def _entries(folder: Path) -> list[Entry]:
-    """All complete entries of the index; a dataset whose writer died ends with half an entry or with zeros."""
+    """All whole entries of the index."""
     data = (folder / INDEX).read_bytes()
     entries: list[Entry] = []
     position = 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        while position < len(data):
-            try:
-                found = NDTiffIndexEntry.unpack_single_index_entry(data, position)
-            except (struct.error, ValueError):
-                log.warning("%s: the index ends within an entry, after %d images", folder.name, len(entries))
-                break
-            if found is None:
-                break
-            position, axes, image = found
-            entries.append((axes, image))
+    while (found := index_entry(data, position)) is not None:
+        position, entry = found
+        entries.append(entry)
+    if any(data[position : position + 4]):
+        log.warning("%s: the index ends within an entry, after %d images", folder.name, len(entries))
     return entries
 
 
@@ -157,7 +166,8 @@ def _levels(axis: str, places: list[dict[str, Any]]) -> dict[Any, int]:
     return {value: index for index, value in enumerate(values)}
 
 
-def _check(images: list[NDTiffIndexEntry], name: str) -> None:
+def check_images(images: list[NDTiffIndexEntry], name: str) -> None:
+    """Refuse images that are no camera frames, or not all alike. Raises SourceUnreadable."""
     kinds = {image.pixel_type for image in images}
     if NDTiffIndexEntry.EIGHT_BIT_RGB in kinds:
         raise rgb_error(name)

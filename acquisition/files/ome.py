@@ -114,10 +114,10 @@ def _plain(info: StackInfo, clock: Clock, tiff: TiffFile, pages: list[Page]) -> 
 def _info(
     tiff: TiffFile, keyframe: TiffPage, path: Path, plan: tuple[int, Int64s], pages: list[Page]
 ) -> tuple[StackInfo, Clock]:
-    told = _pixels_element(tiff)
+    told = pixels_element(tiff)
     tags = micromanager_tags(tiff)
-    interval = _seconds(told, "TimeIncrement")
-    exposure = metadata.micromanager_interval(tags) if interval is None else interval * 1000.0
+    interval = pixels_interval(told)
+    exposure = metadata.micromanager_interval(tags) if interval is None else interval
     readable = _complete(pages)
     planned, numbers = plan
     whole = readable < len(pages) or all(_is_whole(member) for member in {_path(page) for page in pages})
@@ -130,7 +130,7 @@ def _info(
         numbers=numbers if whole else np.append(numbers, _after(numbers, planned)),
         readable=readable,
         exposure=exposure,
-        camera=metadata.micromanager_camera(tags) | _camera(told),
+        camera=metadata.micromanager_camera(tags) | pixels_camera(told),
     )
     return info, _plane_clock(told, info.numbers) or times_every(info.numbers, exposure)
 
@@ -178,17 +178,25 @@ def _xml(tiff: TiffFile) -> ET.Element | None:
         return None
 
 
-def _pixels_element(tiff: TiffFile) -> ET.Element:
+def pixels_element(tiff: TiffFile) -> ET.Element:
+    """The XML's description of the (only) image; without attributes where there is none."""
     root = _xml(tiff)
     found = None if root is None else root.find(".//{*}Pixels")
     return ET.Element("Pixels") if found is None else found
 
 
-def _camera(told: ET.Element) -> dict[str, float]:
+def pixels_camera(told: ET.Element) -> dict[str, float]:
+    """Fields of CameraSettings that the XML tells."""
     size = metadata.length_nm(told.attrib.get("PhysicalSizeX"), told.attrib.get("PhysicalSizeXUnit", "µm"))
     bits = metadata.positive(told.attrib.get("SignificantBits"))
     fields = {"pixel_size": size, "saturation": None if bits is None else 2.0**bits - 1.0}
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def pixels_interval(told: ET.Element) -> float | None:
+    """Time between frames [ms] that the XML tells."""
+    seconds = _seconds(told, "TimeIncrement")
+    return None if seconds is None else seconds * 1000.0
 
 
 def _seconds(told: ET.Element, name: str) -> float | None:

@@ -188,14 +188,14 @@ def _plain(tiff: TiffFile, path: Path, announced: int, findable: int) -> PlainSt
     start = page.dataoffsets[0]
     held = max(0, tiff.filehandle.size - start) // page.nbytes
     numbers = np.arange(announced, dtype=np.int64)
-    info = _info(tiff, path, numbers, min(held, findable))
+    info = tiff_info(tiff, path, numbers, min(held, findable))
     tiff.close()
     clock = times_every(numbers, info.exposure)
     return PlainStack(info, clock, [path], np.zeros_like(numbers), start + numbers * page.nbytes)
 
 
 def _paged(tiff: TiffFile, path: Path, announced: int, stored: int) -> PagedStack:
-    info = _info(tiff, path, np.arange(announced, dtype=np.int64), _complete_pages(tiff, stored))
+    info = tiff_info(tiff, path, np.arange(announced, dtype=np.int64), _complete_pages(tiff, stored))
     _check_last(tiff, stored - 1, path.name)
     clock = times_every(info.numbers, info.exposure)
     if tiff.is_micromanager:
@@ -203,7 +203,8 @@ def _paged(tiff: TiffFile, path: Path, announced: int, stored: int) -> PagedStac
     return PagedStack(info, clock, tiff.pages.__getitem__, tiff)
 
 
-def _info(tiff: TiffFile, path: Path, numbers: Int64s, readable: int) -> StackInfo:
+def tiff_info(tiff: TiffFile, path: Path, numbers: Int64s, readable: int) -> StackInfo:
+    """What a stack is, by its first page."""
     page = tiff.pages.first
     tags = micromanager_tags(tiff)
     camera = metadata.micromanager_camera(tags) | _imagej_camera(tiff)
