@@ -11,7 +11,7 @@ import pyarrow as pa
 from OpenGL import GL  # type: ignore[import-untyped]
 from OpenGL.error import Error as OpenGLError  # type: ignore[import-untyped]
 from PyQt5.QtCore import QEvent, QPointF, QRectF, Qt, QTimer, pyqtSignal
-from PyQt5.QtGui import QMouseEvent, QResizeEvent, QSurfaceFormat, QWheelEvent
+from PyQt5.QtGui import QMouseEvent, QResizeEvent, QShowEvent, QSurfaceFormat, QWheelEvent
 from PyQt5.QtWidgets import QOpenGLWidget, QWidget
 
 from config.errors import LivelocError, RuntimeUnavailable, SettingsError
@@ -82,7 +82,7 @@ class Canvas(QOpenGLWidget):
         self._look, self._mode, self._width, self._by = Look(), MODES[0], 15.0, DENSITY
         self._view, self._follows = NOTHING, True
         self._field: Rectangle | None = None
-        self._seen = -1
+        self._seen = store.version
         """The store's version that was last shown."""
         self._current = False
         """Whether what was last painted is what is wanted."""
@@ -264,6 +264,11 @@ class Canvas(QOpenGLWidget):
         if self._follows:
             self.fit()
         self._place_marks()
+        self._draw_soon()
+
+    def showEvent(self, a0: QShowEvent | None) -> None:
+        """Called by Qt. What changed while the canvas was hidden is drawn now."""
+        super().showEvent(a0)
         self._draw_soon()
 
     def wheelEvent(self, a0: QWheelEvent | None) -> None:

@@ -13,7 +13,6 @@ import pyarrow as pa
 from cmap import Colormap
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy.special import erf
 
 from config.errors import TableError
 from engine.output.disk import replacing
@@ -133,6 +132,8 @@ def _span(tile: int, side: int, margin: int, size: int) -> tuple[int, int]:
 
 def _weights(centre: NDArray[np.float64], sigma: NDArray[np.float64], start: int, stop: int) -> Floats:
     """(n, stop − start) shares of each Gaussian in the pixels from ``start`` to ``stop`` on one axis; rows sum to 1."""
+    from scipy.special import erf  # which takes half a second to load; the viewer needs the rest of this file at once
+
     edges = np.arange(start, stop + 1)
     scaled = ((edges - centre[:, None]) / (math.sqrt(2) * sigma[:, None])).astype(np.float32)
     shares = np.diff(erf(scaled), axis=1)
