@@ -140,9 +140,8 @@ class Pipeline:
         self._in_source_since: float | None = None
         self._outcome: tuple[State, str] | None = None
         """How the run ends where no error ends it, and in words what asked for it; the first to say so counts."""
-        self._source_given_up = False
+        self._source_given_up, self._lock = False, threading.Lock()
         self._error: Exception | None = None
-        self._lock = threading.Lock()
         self._acquiring = self._stage("acquire", self._acquire)
         self._stages = (self._acquiring, self._stage("infer", self._infer), self._stage("output", self._output))
 
