@@ -40,6 +40,8 @@ TOLERANCE = 10.0
 """Shifts that disagree with the others by more than this weigh little [nm]."""
 ROUNDS = 20
 """Rounds of weighing."""
+LOOSE = 1e-9
+"""Weight that holds segments which no shift links to the others, so that the equations have one solution."""
 
 
 @dataclass
@@ -146,17 +148,26 @@ def _fit(count: int, shifts: dict[tuple[int, int], Floats]) -> Floats:
     places[0] = 0.0
     if not shifts:
         return places
-    pairs, found = np.array(list(shifts)), np.array(list(shifts.values()))
-    design = np.zeros((len(pairs), count))
-    design[np.arange(len(pairs)), pairs[:, 1]], design[np.arange(len(pairs)), pairs[:, 0]] = 1, -1
+    (first, second), found = np.array(list(shifts)).T, np.array(list(shifts.values()))
     linked = np.zeros((count, count))
-    linked[pairs[:, 0], pairs[:, 1]] = 1
+    linked[first, second] = 1
     group = connected_components(linked, directed=False)[1]
-    weights = np.ones(len(pairs))
+    weights = np.ones(len(found))
     for _ in range(ROUNDS):
-        scaled = design[:, 1:] * np.sqrt(weights)[:, None]
-        rest = np.linalg.lstsq(scaled, found * np.sqrt(weights)[:, None], rcond=None)[0]
-        solved = np.vstack([np.zeros(2), rest])
-        weights = 1 / (1 + ((design @ solved - found) ** 2).sum(1) / TOLERANCE**2)
+        solved = _solve(count, first, second, found, weights)
+        weights = 1 / (1 + ((solved[second] - solved[first] - found) ** 2).sum(1) / TOLERANCE**2)
     places[group == group[0]] = solved[group == group[0]]
     return places
+
+
+def _solve(count: int, first: NDArray[np.int64], second: NDArray[np.int64], shifts: Floats, weights: Floats) -> Floats:
+    """(count, 2) places of least weighted squares, the first at 0, by their normal equations: the pairs' Laplacian."""
+    matrix, right = np.eye(count) * LOOSE, np.zeros((count, 2))
+    np.add.at(matrix, (first, first), weights)
+    np.add.at(matrix, (second, second), weights)
+    np.add.at(matrix, (first, second), -weights)
+    np.add.at(matrix, (second, first), -weights)
+    np.add.at(right, second, weights[:, None] * shifts)
+    np.add.at(right, first, -weights[:, None] * shifts)
+    solved: Floats = np.linalg.solve(matrix, right)
+    return solved - solved[0]
