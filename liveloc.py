@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from acquisition.light import ActivationLight
     from acquisition.source import FrameSource, SourceDescription
     from config.schema import Settings
+    from engine.monitor.guard import LightPlan
     from engine.output.run_folder import RunFolder
     from engine.runtimes.runtime import Runtime
     from engine.session import Session
@@ -90,8 +91,10 @@ def demo(overrides: Overrides = None) -> None:
     """
     from simulation.camera_source import SimulatedCamera
 
-    settings = _live_settings("run=demo", *overrides or ())
-    folder, source, status = _watch(settings, endless=False)
+    core = ("source.backend=python", "source.config=blinking")
+    given = overrides or []
+    chosen = core if any(words.startswith("source=micromanager") for words in given) else ()
+    folder, source, status = _watch(_live_settings("run=demo", *chosen, *given), endless=False)
     _summarise(folder, status)
     if isinstance(source, SimulatedCamera):
         _compare_with_truth(folder, source.simulator.emitters(0, status.acquired))
@@ -297,15 +300,31 @@ def _watch(settings: Settings, endless: bool) -> tuple[RunFolder, FrameSource, S
 
 
 def _live_source(settings: Settings, folder: RunFolder, endless: bool) -> FrameSource:
-    """The source that the settings name, not yet open."""
-    chosen = settings.source
+    """The source that the settings name, not yet open. One that is not endless gives ``dataset.frames``."""
+    chosen, run = settings.source, settings.run
+    if chosen.kind in ("follow", "recorded"):
+        return _file_source(settings)
     if chosen.kind == "simulated":
         from simulation.camera_source import SimulatedCamera
 
         return SimulatedCamera(settings, endless=endless)
-    if chosen.kind in ("follow", "recorded"):
-        return _file_source(settings)
-    raise SettingsError(f"source={chosen.kind} is not there yet")
+    frames = run.frames if endless else settings.dataset.frames
+    core = _blinking_core(settings) if chosen.config == "blinking" else None
+    if chosen.kind == "micromanager":
+        from acquisition.micromanager import MicroManagerSource
+
+        return MicroManagerSource(chosen, run.roi, frames, core)
+    from acquisition.micromanager_acquisition import MicroManagerAcquisitionSource
+
+    save = Path(chosen.save) if chosen.save else folder.path / "raw"
+    return MicroManagerAcquisitionSource(chosen, save, run.roi, frames, core)
+
+
+def _blinking_core(settings: Settings) -> Callable[[], Any]:
+    """Makes a Micro-Manager core whose camera is the simulated one."""
+    from simulation.micromanager_camera import blinking_core
+
+    return lambda: blinking_core(settings)
 
 
 def _file_source(settings: Settings) -> FrameSource:
@@ -327,13 +346,34 @@ def _rectangle(settings: Settings) -> tuple[int, int, int, int] | None:
     return (roi[0], roi[1], roi[2], roi[3]) if roi else None
 
 
-def _light(settings: Settings, source: FrameSource) -> ActivationLight | None:
-    """What feedback moves, where it is asked for."""
+def _light(settings: Settings, source: FrameSource) -> tuple[ActivationLight | None, LightPlan | None]:
+    """What feedback moves, and how a guard in another process reaches it, where one can."""
     from simulation.camera_source import SimulatedCamera
 
-    if not settings.feedback.enabled:
-        return None
-    return source.light() if isinstance(source, SimulatedCamera) else None
+    feedback, port = settings.feedback, settings.source.port
+    if isinstance(source, SimulatedCamera):
+        return source.light(), None
+    if feedback.device is None or feedback.property is None:
+        if feedback.enabled:
+            raise SettingsError(
+                "feedback needs the light: set feedback.device to Micro-Manager's label of its device and "
+                "feedback.property to the property that sets its power (docs/feedback.md)."
+            )
+        return None, None
+    from acquisition.micromanager import MicroManagerSource
+    from acquisition.micromanager_light import MicroManagerLight, light_arguments
+
+    if not isinstance(source, MicroManagerSource):
+        raise SettingsError(f"feedback moves a light through source=micromanager, not through {settings.source.kind}.")
+
+    light = MicroManagerLight(source.core, feedback.device, feedback.property)
+    light.check_range(min(feedback.minimum, feedback.safe), max(feedback.maximum, feedback.safe))
+    if settings.source.backend != "java":
+        return light, None
+    from engine.monitor.guard import LightPlan
+
+    arguments = light_arguments(feedback.device, feedback.property, port)
+    return light, LightPlan("acquisition.micromanager_light:open_light", arguments, feedback.safe)
 
 
 @contextmanager
@@ -413,7 +453,8 @@ def _analyse(
 
     runtime = _runtime(settings)
     parts = (settings, folder, source, description, camera, runtime, model_path(settings.model))
-    with Session(*parts, live=live, light=_light(settings, source), fallback=_fallback(settings)) as session:
+    light, guard = _light(settings, source) if live else (None, None)
+    with Session(*parts, live=live, light=light, guard=guard, fallback=_fallback(settings)) as session:
         title = f"{session.title} → {folder.path}"
         out.print(escape(title), highlight=False, soft_wrap=True)
         if live:
@@ -436,12 +477,15 @@ def _show_window(settings: Settings, folder: RunFolder, session: Session) -> Non
 def _summarise(folder: RunFolder, status: Status) -> None:
     from viewer.terminal import file_sizes, print_table, ranges_in_words
 
+    delay = status.delay_run
     rows = [
         ("end", status.end_reason),
         ("frames analysed", f"{status.analysed:,} of {status.acquired:,}"),
         ("frames missing", ranges_in_words(status.missing)),
+        *([("frames skipped", ranges_in_words(status.skipped))] if status.skipped else []),
         ("localisations", f"{status.localisations:,}"),
         ("speed", f"{status.frames_per_second:.1f} frames/s, {status.elapsed:.1f} s"),
+        *([("delay", f"{delay.median:.2f} s (median), {delay.p99:.2f} s (99 %)")] if delay else []),
         ("run folder", str(folder.path)),
         *file_sizes(folder.path),
     ]

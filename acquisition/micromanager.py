@@ -185,15 +185,15 @@ class _Popper(threading.Thread):
         """The buffer is empty and the sequence over. Raises SourceStopped where it should go on."""
         if self._core.is_buffer_overflowed():
             raise SourceStopped(
-                f"Micro-Manager's buffer was full after {self._taken} frames, and the camera was stopped so that none is "
-                "lost unseen: this computer does not take frames out as fast as they come. What came is analysed. Set a "
-                f"larger source.buffer (now {self._core.get_circular_buffer_memory_footprint()} MB), a smaller run.roi "
-                "or a longer exposure."
+                f"Micro-Manager's buffer was full after {self._taken} frames, and the camera was stopped so that none "
+                "is lost unseen: this computer does not take frames out as fast as they come. What came is analysed. "
+                f"Set a larger source.buffer (now {self._core.get_circular_buffer_memory_footprint()} MB), a smaller "
+                "run.roi or a longer exposure."
             )
         if self._frames is None or self._taken < self._frames:
             raise SourceStopped(
-                f"the camera stopped after {self._taken} frames, and not because liveloc asked. Somebody may have stopped "
-                "it in Micro-Manager, or its driver has. What came is analysed."
+                f"the camera stopped after {self._taken} frames, and not because liveloc asked. Somebody may have "
+                "stopped it in Micro-Manager, or its driver has. What came is analysed."
             )
 
     def _hand_on(self, frames: Frames | None) -> None:

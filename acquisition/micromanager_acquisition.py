@@ -106,7 +106,9 @@ class MicroManagerAcquisitionSource:
                 self._images.get_nowait()
             thread.join(0.05)
         if thread.is_alive():
-            log.warning("Micro-Manager did not finish %s within %g s: look whether it is complete", self._folder, FAREWELL)
+            log.warning(
+                "Micro-Manager did not finish %s within %g s: look whether it is complete", self._folder, FAREWELL
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -152,7 +154,7 @@ class MicroManagerAcquisitionSource:
             self._hand_on(None)
 
     def _portions(self) -> Iterator[range]:
-        """Time points to ask for at once: each portion is one sequence of the camera, and waits in memory if need be."""
+        """Time points to ask for at once: each portion is one sequence of the camera, and may wait in memory."""
         assert self._description is not None
         frame = self._description.height * self._description.width * self._description.dtype.itemsize
         step = int(min(MOST_AT_ONCE, max(16, BYTES_AT_ONCE // frame)))
@@ -187,7 +189,7 @@ class MicroManagerAcquisitionSource:
 
 
 def _start_engine(core: Core) -> None:
-    """pycromanager's acquisition engine for a core in this process; there is one of it."""
+    """Pycromanager's acquisition engine for a core in this process; there is one of it."""
     from pycromanager.acquisition.acq_eng_py.internal.engine import Engine
 
     if Engine.get_instance() is None:

@@ -37,9 +37,9 @@ MOST_BUFFER = 4096
 """[MB]"""
 
 START_MICROMANAGER = (
-    "Start Micro-Manager, open Tools > Options and tick 'Run pycro-manager server on port 4827', then try again. Without "
-    "Micro-Manager: source.backend=python source.config=YOUR.cfg source.adapters=FOLDER, or source.config=demo for a "
-    "demo camera"
+    "Start Micro-Manager, open Tools > Options and tick 'Run pycro-manager server on port 4827', then try again. "
+    "Without Micro-Manager: source.backend=python source.config=YOUR.cfg source.adapters=FOLDER, or source.config=demo "
+    "for a demo camera"
 )
 
 
@@ -96,8 +96,8 @@ def _start_core(settings: SourceSettings) -> Core:
         create_core_instance(str(adapters), str(config.resolve()), python_backend=True, buffer_size_mb=LEAST_BUFFER)
     except Exception as error:
         raise SourceError(
-            f"Micro-Manager's core cannot load {config}: {error}. Check that source.adapters={adapters} holds the device "
-            "adapters that it names, and that the devices are switched on and not in use by another program."
+            f"Micro-Manager's core cannot load {config}: {error}. Check that source.adapters={adapters} holds the "
+            "device adapters that it names, and that the devices are switched on and not in use by another program."
         ) from error
     return LocalCore()
 
@@ -155,8 +155,8 @@ def describe(core: Core, frames: int | None, roi: list[int] | None) -> SourceDes
     size, components = int(core.get_bytes_per_pixel()), int(core.get_number_of_components())
     if components != 1 or size not in (1, 2):
         raise SourceError(
-            f"the camera {camera} gives {components} components of {size} bytes a pixel; liveloc needs grey values of 8 "
-            "or 16 bits. Set the camera's pixel type in Micro-Manager's device property browser."
+            f"the camera {camera} gives {components} components of {size} bytes a pixel; liveloc needs grey values of "
+            "8 or 16 bits. Set the camera's pixel type in Micro-Manager's device property browser."
         )
     return SourceDescription(
         name=f"{camera} in Micro-Manager",
@@ -223,7 +223,7 @@ def pop_image(core: Core) -> Image:
 
 @contextmanager
 def _no_exit_callbacks() -> Iterator[None]:
-    """pyjavaz keeps a callback until the program exits for every Java object, and every image is one: hours of frames
+    """Pyjavaz keeps a callback until the program exits for every Java object, and every image is one: hours of frames
     would fill the memory. The object itself is released when Python lets go of it, so none is needed for images.
     """
     if importlib.util.find_spec("pyjavaz") is None:
@@ -252,4 +252,6 @@ def _refused(who: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise SourceError(f"{who} refuses a setting: {error}. Check source.exposure, source.binning, run.roi.") from error
+        raise SourceError(
+            f"{who} refuses a setting: {error}. Check source.exposure, source.binning, run.roi."
+        ) from error

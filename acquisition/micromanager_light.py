@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from acquisition.files.metadata import number
 from acquisition.micromanager_core import Core, closest, connect, devices_of, names_of
 from config.errors import SettingsError, SourceError
 from config.schema import SourceSettings
-
-
-@dataclass(frozen=True)
-class LightAddress:
-    """Where a light is, so that another process can reach it (``open_light``). Plain values: it goes through JSON."""
-
-    device: str
-    """Micro-Manager's label of the device."""
-    property: str
-    """Its property that sets the power."""
-    port: int = 4827
-    """Of the running Micro-Manager's server."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 class MicroManagerLight:
@@ -34,12 +17,16 @@ class MicroManagerLight:
         """``name`` of the property. Raises SettingsError where the device or the property does not exist."""
         devices = devices_of(core)
         if device not in devices:
-            raise SettingsError(f"feedback.device={device}: Micro-Manager has no such device. {closest(device, devices)}")
+            raise SettingsError(
+                f"feedback.device={device}: Micro-Manager has no such device. {closest(device, devices)}"
+            )
         names = names_of(core, device)
         if name not in names:
             raise SettingsError(f"feedback.property={name}: {device} has no such property. {closest(name, names)}")
         if core.is_property_read_only(device, name):
-            raise SettingsError(f"feedback.property={name}: {device} only tells it, and cannot be told. Choose another.")
+            raise SettingsError(
+                f"feedback.property={name}: {device} only tells it, and cannot be told. Choose another."
+            )
         self._core, self._device, self._name = core, device, name
 
     def check_range(self, low: float, high: float) -> None:
@@ -75,6 +62,11 @@ class MicroManagerLight:
             ) from error
 
 
-def open_light(device: str, property: str, port: int = 4827) -> MicroManagerLight:  # noqa: A002 (LightAddress's names)
-    """The light of a running Micro-Manager, from any process. Raises SourceError, SettingsError."""
-    return MicroManagerLight(connect(SourceSettings(backend="java", port=port)), device, property)
+def light_arguments(device: str, name: str, port: int) -> dict[str, Any]:
+    """What ``open_light`` takes, as plain values for another process."""
+    return {"device": device, "name": name, "port": port}
+
+
+def open_light(device: str, name: str, port: int) -> MicroManagerLight:
+    """The light of a Micro-Manager that runs on this computer, from any process. Raises SourceError, SettingsError."""
+    return MicroManagerLight(connect(SourceSettings(backend="java", port=port)), device, name)

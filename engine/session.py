@@ -17,6 +17,9 @@ from acquisition.source import FrameSource, SourceDescription
 from config.errors import RunError
 from config.schema import Settings
 from engine.domain_check import DomainCheck
+from engine.monitor.feedback import Feedback
+from engine.monitor.guard import Guard, LightPlan
+from engine.monitor.quality import QualityMonitor, Reader
 from engine.observer import ObservedLocaliser, Observer
 from engine.output.preview import PreviewObserver
 from engine.output.publisher import Publisher
@@ -52,18 +55,20 @@ class Session:
         *,
         live: bool = False,
         light: ActivationLight | None = None,
+        guard: LightPlan | None = None,
         fallback: Callable[[], Runtime] | None = None,
     ) -> None:
         """``model``: the file that ``runtime`` runs; ``fallback`` makes a runtime on the processor, where the user
-        allows it; ``light``: what feedback may move.
+        allows it; ``light``: what feedback may move; ``guard``: how another process reaches it, if one can.
 
         Raises SettingsError where the wire's address cannot be had, RecorderFailed where the log cannot be made.
         """
         self._settings, self._folder, self._description, self._camera = settings, folder, description, camera
         self._runtime, self._model, self._live = runtime, model, live
-        self._closing, self._light = ExitStack(), light
+        self._closing, self._measuring = ExitStack(), ExitStack()
         self._pipeline: Pipeline | None = None
         self.publisher = self._closing.enter_context(self._publish()) if live and settings.wire.enabled else None
+        self._feedback = self._hold(light, guard) if light else None
         folder.begin(self._facts())
         recorder = Recorder(folder.log_path, self._field())
         run, resilient = settings.run, ResilientRuntime(runtime, fallback)
@@ -113,6 +118,7 @@ class Session:
         try:
             return self.pipeline.run(watch_all)
         finally:
+            self._measuring.close()  # the light is made safe first
             status = self.pipeline.status()
             self._tell(status)
             if status.state.over:
@@ -120,7 +126,12 @@ class Session:
 
     def handle(self, command: str, arguments: Mapping[str, Any]) -> None:
         """Do what a client asks; see CommandHandler. Raises RunError to refuse."""
-        self.pipeline.handle(command, arguments)
+        if command != "target":
+            self.pipeline.handle(command, arguments)
+        elif self._feedback is not None:
+            self._feedback.handle(command, arguments)
+        else:
+            raise RunError("this run has no light that could be moved. Set feedback.device and feedback.property.")
 
     def describe(self) -> dict[str, Any]:
         """What a client is told of the run when it connects."""
@@ -134,7 +145,8 @@ class Session:
         }
 
     def close(self) -> None:
-        """Stop publishing. May be called twice."""
+        """Make the light safe, stop measuring and publishing. May be called twice."""
+        self._measuring.close()
         self._closing.close()
 
     def __enter__(self) -> Self:
@@ -149,12 +161,45 @@ class Session:
         folder = self._folder
         return Publisher(folder.log_path, folder.run_id, self._settings.wire, self.describe, self)
 
+    def _hold(self, light: ActivationLight, guard: LightPlan | None) -> Feedback:
+        chosen = self._settings.feedback
+        guarded = (lambda: Guard(guard)) if guard else None
+        return Feedback(chosen, light, period=self._settings.monitor.every, guard=guarded)
+
+    def _measure(self) -> QualityMonitor:
+        """The monitor; feedback is closed before it."""
+        readers: list[Reader] = []
+        if self.publisher is not None:
+            publish = self.publisher.send_quality
+            readers.append(lambda quality: publish(quality.figures()))
+        if self._feedback is not None:
+            readers.append(self._feedback.take)
+        monitor = QualityMonitor(
+            self._settings.monitor,
+            self._camera,
+            self._description,
+            self._runtime.description,
+            self._folder.path,
+            readers=readers,
+            target=self._feedback.target if self._feedback else lambda: None,
+            stop=self._stop,
+        )
+        self._measuring.callback(monitor.close)
+        if self._feedback is not None:
+            self._measuring.enter_context(self._feedback)
+        return monitor
+
+    def _stop(self, reason: str) -> None:
+        self.pipeline.stop(reason)
+
     def _observers(self) -> list[Observer]:
         model, origin = self._runtime.description, self._description.origin
         observers: list[Observer] = [DomainCheck(model, self._camera, self._settings.optics.psf_sigma, origin)]
         if self.publisher is not None:
             rate = self._settings.wire.preview_rate
             observers.append(PreviewObserver(self.publisher.send_preview, rate, model.context[1], origin))
+        if self._live and self._settings.monitor.enabled:
+            observers.append(self._measure())
         return observers
 
     def _warm_up(self) -> None:
@@ -176,6 +221,7 @@ class Session:
             "model": f"{self._runtime.description.name} on {self._runtime.name}",
             "exposure": self._description.exposure,
             "warnings": self._folder.warnings,
+            "feedback": self._feedback.figures() if self._feedback else None,
         }
 
     def _facts(self) -> RunFacts:

@@ -1,6 +1,7 @@
 """The simulated EMCCD as a camera inside a Micro-Manager core, with the light that makes its sample blink.
 
-So the whole Micro-Manager path runs on blinking data. The devices are Python's (pymmcore-plus), the core is Micro-Manager's.
+So the whole Micro-Manager path runs on blinking data. The devices are Python's (pymmcore-plus), the core is
+Micro-Manager's own.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ class SimulatedEmccd(CameraDevice):
         self._exposure = settings.source.exposure or settings.dataset.exposure
 
     def get_exposure(self) -> float:
-        """[ms]"""
+        """Exposure [ms]."""
         return self._exposure
 
     def set_exposure(self, exposure: float) -> None:
-        """[ms]"""
+        """Exposure [ms]."""
         self._exposure = max(SHORTEST_EXPOSURE, exposure)
 
     def get_em_gain(self) -> float:
@@ -49,7 +50,7 @@ class SimulatedEmccd(CameraDevice):
         return self._settings.camera.em_gain or 1.0
 
     def shape(self) -> tuple[int, int]:
-        """(H, W)"""
+        """(H, W)."""
         return self._settings.dataset.height, self._settings.dataset.width
 
     def dtype(self) -> DTypeLike:
@@ -122,7 +123,8 @@ class PycromanagerCore:
         """The oldest image of the buffer with its tags, as pycromanager's own core gives it."""
         metadata = pymmcore.Metadata()
         pixels = self.core.popNextImageMD(metadata)
-        return SimpleNamespace(pix=pixels, tags={key: metadata.GetSingleTag(key).GetValue() for key in metadata.GetKeys()})
+        tags = {key: metadata.GetSingleTag(key).GetValue() for key in metadata.GetKeys()}
+        return SimpleNamespace(pix=pixels, tags=tags)
 
 
 def _camel(name: str) -> str:

@@ -63,7 +63,7 @@ class GrowingStack(ABC):
             target[...] = self._frame(frame)[rows, columns]
         return native(pixels)
 
-    def pulse(self) -> tuple[int, int]:
+    def pulse(self) -> tuple[int, ...]:
         """Changes whenever the writer writes. Raises SourceStopped when what is followed was deleted or replaced."""
         try:
             state = self._watched.stat()

@@ -2,10 +2,12 @@
 
 The writer puts an image into a stack file, then its entry into the index. Micro-Manager reserves space for both: 25 MB
 of zeros behind the index, 4 GB for a stack file. At the end both are cut to what was written: that is the end marker.
+A writer that keeps its index in memory for a while (ndstorage's, in Python: some 80 entries) is followed as late.
 """
 
 from __future__ import annotations
 
+import os
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -73,19 +75,16 @@ class GrowingNDTiff(GrowingStack):
 
     def ended(self) -> bool:
         """See GrowingStack: the index ends with its last entry, and the stack file with its last image."""
-        try:
-            longer = self._watched.stat().st_size > self._position
-            stack = (self._folder / self._newest.filename).stat().st_size
-        except OSError as error:
-            raise self._gone("lost one of its files", str(error.strerror)) from error
-        return not longer and stack <= self._newest.metadata_offset + self._newest.metadata_length + PADDING
+        longer = os.fstat(self._index.fileno()).st_size > self._position
+        end = self._newest.metadata_offset + self._newest.metadata_length + PADDING
+        return not longer and bool(self._stack_state().st_size <= end)
 
-    def pulse(self) -> tuple[int, int]:
-        """See GrowingStack."""
-        size, _ = super().pulse()
-        if size < self._position:
+    def pulse(self) -> tuple[int, ...]:
+        """See GrowingStack. Images count too that a writer has not put into the index yet."""
+        state = super().pulse()
+        if state[0] < self._position:
             raise self._gone("was replaced by another", "its index is shorter than before")
-        return self._position, size
+        return *state, self._stack_state().st_mtime_ns
 
     def close(self) -> None:
         """See GrowingStack."""
@@ -99,6 +98,12 @@ class GrowingNDTiff(GrowingStack):
         seconds = metadata.micromanager_seconds(image_tags(self._file(path), image))
         self._newest, self._number = image, number
         return NewFrame(number, seconds, path, image.pix_offset)
+
+    def _stack_state(self) -> os.stat_result:
+        try:
+            return (self._folder / str(self._newest.filename)).stat()
+        except OSError as error:
+            raise self._gone("lost one of its files", str(error.strerror)) from error
 
     def _number_of(self, axes: dict[str, Any]) -> int:
         if _without_time(axes) != self._others:

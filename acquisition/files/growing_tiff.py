@@ -134,8 +134,10 @@ class _Chain:
         """Where the page behind this one begins, or will begin; 0 where there is none."""
         form, file = self.tiff.tiff, self._file
         file.seek(page.offset)
-        tags = struct.unpack(form.tagnoformat, file.read(form.tagnosize))[0]
-        file.seek(tags * form.tagsize, os.SEEK_CUR)
+        count = file.read(form.tagnosize)
+        if len(count) < form.tagnosize:
+            return 0
+        file.seek(struct.unpack(form.tagnoformat, count)[0] * form.tagsize, os.SEEK_CUR)
         found = file.read(form.offsetsize)
         return int(struct.unpack(form.offsetformat, found)[0]) if len(found) == form.offsetsize else 0
 
@@ -188,7 +190,7 @@ class GrowingTiff(GrowingStack):
         described = first is not None and first.tags.get("ImageDescription")
         return bool(described and described.count) and not self._chain.following(self._last)
 
-    def pulse(self) -> tuple[int, int]:
+    def pulse(self) -> tuple[int, ...]:
         """See GrowingStack."""
         state = super().pulse()
         self._refresh()
