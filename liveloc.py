@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from config.errors import LivelocError, SettingsError
+from config.errors import LivelocError, RuntimeUnavailable, SettingsError
 
 if TYPE_CHECKING:
     from acquisition.camera import Camera
@@ -39,6 +39,8 @@ CHALLENGE = ("camera=challenge_emccd", "optics=challenge")
 """What simulations use unless they are told otherwise."""
 CONDITIONS = ("density_0_2", "density_1", "density_2", "density_4", "dim")
 """Data sets that ``evaluate`` runs."""
+VIEW_OPTIONS = ("screenshot", "keys", "pixel_size")
+"""What ``view`` takes besides its target."""
 
 out, err = Console(), Console(stderr=True)
 logger = logging.getLogger("liveloc")
@@ -226,6 +228,74 @@ def convert(
 
 
 @app.command()
+def view(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[ENDPOINT|RUN|FILE]", help="What to show.", show_default=False)
+    ] = None,
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="[screenshot=PNG] [keys=FOLDER] [pixel_size=NM]")
+    ] = None,
+) -> None:
+    """Look at a live run (tcp://127.0.0.1:5601), a run folder, or a table of any kind; drop more on the window.
+
+    ``screenshot=PNG`` saves the window once everything is shown, and closes it. ``keys=FOLDER`` holds the keys for an
+    engine on another computer. ``pixel_size=NM`` is the camera's pixel where a table does not tell it.
+
+    Example: liveloc view runs/2026-11-22T18-03-11_replay screenshot=window.png
+    """
+    from viewer.display import why_no_window
+
+    given = _named([*([target] if target and "=" in target else []), *(options or ())], VIEW_OPTIONS)
+    reason = why_no_window()
+    if reason is not None:
+        raise RuntimeUnavailable(f"no window can be opened: {reason}. `liveloc render` makes a picture without one.")
+    from viewer.window import main as show
+
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    raise typer.Exit(show([*([target] if target and "=" not in target else []), *words]))
+
+
+@app.command()
+def render(
+    source: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder or a table.", show_default=False)],
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="output=PNG [nm_per_pixel=10] [scale_bar=true] [bits=32]")
+    ] = None,
+) -> None:
+    """Render localisations to a PNG, or to a TIFF of 16 or 32 bits, as the window would, without a screen.
+
+    Example: liveloc render runs/2026-11-22T18-03-11_replay output=picture.png nm_per_pixel=10
+    """
+    from viewer.render import render_file
+
+    given = {"output": f"{source.stem}.png", "nm_per_pixel": "10", "scale_bar": "true", "bits": "32"}
+    given |= _named(options or (), tuple(given))
+    output = Path(given["output"])
+    if given["bits"] not in ("16", "32") or given["scale_bar"] not in ("true", "false"):
+        raise SettingsError("expected bits=16 or bits=32, scale_bar=true or scale_bar=false.")
+    pixel, bar = _number("nm_per_pixel", given["nm_per_pixel"]), given["scale_bar"] == "true"
+    image = render_file(source, output, pixel, scale_bar=bar, bits=int(given["bits"]))
+    height, width = image.density.shape
+    out.print(f"{width}×{height} pixels of {pixel:g} nm: {output}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def keys(
+    folder: Annotated[Path, typer.Argument(help="Where to keep the engine's keys.", show_default=False)],
+    clients: Annotated[list[str], typer.Argument(help="Names of those who may connect.", show_default=False)],
+) -> None:
+    """Make CURVE keys, so that viewers on other computers can connect: only who has a key gets anything.
+
+    Example: liveloc keys keys office, then liveloc live wire.address=0.0.0.0 wire.keys=keys; carry
+    keys/for_clients/office to the other computer and run there: liveloc view tcp://MICROSCOPE:5601 keys=office
+    """
+    from engine.output.keys import make_keys
+
+    for made in make_keys(folder, clients):
+        out.print(f"Carry to its owner, and keep secret: {made}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def doctor() -> None:
     """Say what is installed, which runtime really runs, whether a GPU is used, and whether a window can be opened."""
     from rich.table import Table
@@ -263,6 +333,28 @@ def settings(
     for name in GROUPS:
         if name.startswith(group.partition(".")[0]):
             out.print(f"{name}= one of {', '.join(options(name))}, or a file", highlight=False, soft_wrap=True)
+
+
+def _named(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """``name=value`` words. Raises SettingsError for any other name."""
+    given = dict[str, str]()
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name not in known:
+            raise SettingsError(f"{word}: expected {', '.join(f'{name}=…' for name in known)}.")
+        given[name] = value
+    return given
+
+
+def _number(name: str, text: str) -> float:
+    """A number above 0. Raises SettingsError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise SettingsError(f"{name}={text}: expected a number above 0.")
+    return value
 
 
 def _conditions(names: Sequence[str], *overrides: str) -> list[Settings]:
