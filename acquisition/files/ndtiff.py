@@ -119,9 +119,12 @@ def index_entry(data: bytes, position: int) -> tuple[int, Entry] | None:
     if not any(data[position : position + 4]):
         return None
     try:
-        end, axes, image = NDTiffIndexEntry.unpack_single_index_entry(data, position)
+        found = NDTiffIndexEntry.unpack_single_index_entry(data, position)
     except (struct.error, ValueError):
         return None
+    if found is None:
+        return None
+    end, axes, image = found
     whole = image.filename and image.pix_offset and image.image_width and image.image_height and image.metadata_offset
     return (end, (axes, image)) if whole else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from acquisition.recorded import RecordedSource
 from acquisition.source import Frames, FrameSource, SourceDescription
-from config.errors import SettingsError, SourceUnreadable
+from config.errors import SettingsError, SourceError, SourceUnreadable
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -385,6 +386,71 @@ def test_stop_ends_before_the_next_block_and_close_may_come_twice(tmp_path: Path
 def test_blocks_before_open_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="before open"):
         next(RecordedSource(tmp_path / "a.tif").blocks(1))
+
+
+# --- at the rate of the recording -------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Time that passes only in waits."""
+
+    def __init__(self) -> None:
+        self.now = 70.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        return False
+
+
+def paced(path: Path, clock: Clock, **options: Any) -> RecordedSource:
+    return RecordedSource(path, paced=True, clock=clock, wait=clock.wait, **options)
+
+
+def test_paced_frames_come_when_their_exposure_ends_and_gaps_take_their_time(tmp_path: Path) -> None:
+    clock = Clock()
+    with paced(ndtiff(tmp_path, [0, 1, 2, 6, 7]), clock) as source:
+        assert source.open().exposure == 20.0
+        arrivals = [(block.numbers.tolist(), clock.now - 70) for block in source.blocks(8)]
+    assert [number for numbers, _ in arrivals for number in numbers] == [0, 1, 2, 6, 7]
+    assert all(when == pytest.approx((numbers[-1] + 1) * 0.02) for numbers, when in arrivals)
+
+
+def test_a_late_reader_of_a_paced_recording_gets_every_frame_in_larger_blocks(tmp_path: Path) -> None:
+    clock = Clock()
+    path = write(tmp_path / "a.tif", movie(), metadata=None)
+    with paced(path, clock, exposure=10.0, start=3) as source:
+        assert source.open().exposure == 10.0
+        blocks = source.blocks(8)
+        assert next(blocks).numbers.tolist() == [3]
+        clock.now += 0.055
+        assert next(blocks).numbers.tolist() == [4, 5, 6, 7, 8]
+        clock.now += 10
+        rest = list(blocks)
+    assert [block.numbers.tolist() for block in rest] == [list(range(9, 17)), [17, 18, 19]]
+    np.testing.assert_array_equal(np.concatenate([block.pixels for block in rest]), movie()[9:])
+
+
+def test_a_paced_recording_of_unknown_rate_asks_for_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", movie(), metadata=None)
+    with pytest.raises(SourceError, match=r"source\.exposure"):
+        RecordedSource(path, paced=True).open()
+    assert RecordedSource(path).open().exposure is None
+
+
+def test_stop_ends_the_wait_for_a_paced_frame(tmp_path: Path) -> None:
+    source = RecordedSource(write(tmp_path / "a.tif", movie(), metadata=None), paced=True, exposure=60_000.0)
+    source.open()
+    blocks: list[Frames] = []
+    reader = threading.Thread(target=lambda: blocks.extend(source.blocks(4)))
+    reader.start()
+    source.stop()
+    reader.join(10)
+    assert not reader.is_alive()
+    assert blocks == []
+    source.close()
 
 
 # --- files that hold no frames ---------------------------------------------------------------------------------------
