@@ -14,7 +14,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("demo", "replay", "simulate", "train", "export", "evaluate", "convert", "doctor", "settings")
+COMMANDS = (
+    "demo",
+    "live",
+    "replay",
+    "view",
+    "render",
+    "keys",
+    "simulate",
+    "train",
+    "export",
+    "evaluate",
+    "convert",
+    "doctor",
+    "settings",
+)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")} | {
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": str(ROOT),
@@ -80,7 +94,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["viewer.window", "viewer.terminal", "viewer.display", "viewer.live_picture"])
+@pytest.mark.parametrize("module", ["viewer.window", "viewer.terminal", "viewer.display", "viewer.client"])
 def test_the_viewer_never_loads_torch(module: str) -> None:
     pytest.importorskip("PyQt5", reason="PyQt5 is not installed (group viewer)")
     code = f"import sys, {module}; print([name for name in ('torch', 'onnxruntime') if name in sys.modules])"
@@ -158,7 +172,13 @@ REFUSED = {
     "missing stack": (("replay", "nowhere.tif", *LIKE_SIMULATED), "nowhere.tif"),
     "missing table": (("convert", "nowhere.csv", "out.parquet"), "nowhere.csv"),
     "missing checkpoint": (("export", "nowhere.ckpt"), "nowhere.ckpt"),
-    "missing model": (("demo", "model=nowhere.onnx", "--no-window"), "nowhere.onnx"),
+    "missing model": (("demo", "model=nowhere.onnx", "viewer=false"), "nowhere.onnx"),
+    "no micro-manager": (("live", "source=micromanager", "source.port=4826"), "Run pycro-manager server on port"),
+    "nothing to follow": (("live", "source=follow"), "source.path"),
+    "a live camera to guess": (("live", "camera=estimate"), "needs a recording"),
+    "others without keys": (("live", "wire.address=0.0.0.0", "run.frames=1"), "liveloc keys FOLDER NAME"),
+    "no light": (("live", "source=recorded", "source.path=x.tif", "feedback=activation"), "x.tif"),
+    "mistyped option": (("render", "x.csv", "nm_per_pixl=5"), "nm_per_pixel"),
     "bad training": (("train", "training.steps=0"), "training.steps: expected a number of 1 or more"),
 }
 
@@ -189,6 +209,26 @@ def test_demo_compares_with_the_truth(model: Path, tmp_path: Path) -> None:
     assert "RMSE" in done.stdout
     account = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert account["frames_seen"] == 60
+
+
+def test_live_is_published_and_a_table_of_it_renders(model: Path, tmp_path: Path) -> None:
+    sizes = ("dataset.height=24", "dataset.width=24", "run.threads=1", "run.threshold=0.001", f"model={model}")
+    done = liveloc("live", *sizes, "run.frames=60", "run.output=run", "wire.port=0", "viewer=false", cwd=tmp_path)
+    account = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert account["end_reason"] == "finished: 60 frames (run.frames)"
+    assert account["endpoint"].startswith("tcp://127.0.0.1:")
+    assert account["delay"]["median"] > 0
+    assert (tmp_path / "run" / "quality.parquet").exists()
+    assert "delay" in done.stdout
+    if sys.platform == "linux":
+        liveloc("render", "run", "output=picture.png", "nm_per_pixel=20", cwd=tmp_path)
+        assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_keys_are_made_once(tmp_path: Path) -> None:
+    liveloc("keys", "keys", "office", cwd=tmp_path)
+    assert (tmp_path / "keys" / "for_clients" / "office" / "client.key_secret").exists()
+    assert "never overwritten" in liveloc("keys", "keys", "office", cwd=tmp_path, status=2).stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")

@@ -31,13 +31,16 @@ def why_no_window() -> str | None:
     return None
 
 
-def open_window(folder: Path, stay: bool, log: Path) -> subprocess.Popen[bytes]:
-    """Start the live window of a run folder as a process of its own; what it complains of goes to ``log``.
+def open_window(target: Path | str, stay: bool, log: Path, screenshot: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start the window on an engine's address, a run folder or a table, as a process of its own.
 
-    It follows the run through its files alone, so nothing that happens to it reaches the run. With ``stay`` it remains
-    open after the run until the user closes it, else it closes when the run has ended.
+    It follows the run through the wire and its files alone, so nothing that happens to it reaches the run. With
+    ``stay`` it remains open after the run until the user closes it, else it closes when the run has ended.
+    ``screenshot``: where it saves a picture of itself once everything is shown; then it closes. What it complains of
+    goes to ``log``.
     """
-    command = [sys.executable, "-m", "viewer.window", str(folder), *([] if stay else ["--close"])]
+    shot = ["--screenshot", str(screenshot)] if screenshot else []
+    command = [sys.executable, "-m", "viewer.window", str(target), *([] if stay else ["--close"]), *shot]
     nothing = subprocess.DEVNULL
     with log.open("ab") as output:
         # In a group of its own: Ctrl-C in the terminal is for the run; the window goes on showing what there is.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -164,19 +163,17 @@ class Feed:
         if self._thread.is_alive():
             self._thread.join(JOIN_SECONDS)
 
-    def take(self, seconds: float) -> list[News]:
-        """The news that wait, oldest first: at least one if there is any, then as many as fit into ``seconds``.
-
-        Called by the window; never waits.
-        """
-        deadline, news = time.monotonic() + seconds, []
+    def take(self) -> News | None:
+        """The oldest news that wait; None where there are none. Called by the window; never waits."""
         try:
-            while True:
-                news.append(self._news.get_nowait())
-                if time.monotonic() >= deadline:
-                    return news
+            return self._news.get_nowait()
         except Empty:
-            return news
+            return None
+
+    @property
+    def drained(self) -> bool:
+        """Whether no news wait."""
+        return self._news.empty()
 
     def command(self, command: str, arguments: Mapping[str, Any]) -> None:  # noqa: ARG002 (for those that can)
         """Ask the engine for something; an Answered follows among the news. Never waits."""

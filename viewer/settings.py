@@ -52,6 +52,8 @@ class ExportSettings:
     """[nm]."""
     scale_bar: bool = True
     """Burnt into the picture."""
+    kind: str = ""
+    """One of dialogs.KINDS; empty for the first."""
 
 
 @dataclass
@@ -70,7 +72,7 @@ class ViewerSettings:
     """The window's place and size, as Qt writes it, base64."""
     layout: str = ""
     """The panels' places, as Qt writes it, base64."""
-    closed: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=lambda: ["measure", "feedback"])
     """Panels that are folded up."""
 
     def remember(self, what: str) -> None:

@@ -65,14 +65,14 @@ QPushButton:pressed, QPushButton:checked {{ background: {LINE}; }}
 QPushButton:checked {{ color: {ACCENT}; border-color: {ACCENT}; }}
 QPushButton:disabled {{ color: {FAINT}; background: {PANEL}; }}
 QPushButton#danger {{ color: {BAD}; border-color: {BAD}; }}
-QPushButton:focus, QComboBox:focus, QLineEdit:focus, QAbstractSpinBox:focus {{ border-color: {ACCENT}; }}
-QLineEdit, QAbstractSpinBox, QComboBox {{
+QPushButton:focus, QLineEdit:focus, QAbstractSpinBox:focus {{ border-color: {ACCENT}; }}
+QLineEdit, QAbstractSpinBox {{
     background: {RAISED}; border: 1px solid {LINE}; border-radius: 3px; padding: 3px 6px; min-height: 16px;
 }}
-QLineEdit:disabled, QAbstractSpinBox:disabled, QComboBox:disabled {{ color: {FAINT}; background: {PANEL}; }}
-QComboBox::drop-down {{ border: none; width: 18px; }}
+QLineEdit:disabled, QAbstractSpinBox:disabled {{ color: {FAINT}; background: {PANEL}; }}
 QComboBox QAbstractItemView {{ background: {PANEL}; border: 1px solid {LINE}; }}
 QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ width: 0; border: none; }}
+QToolButton:disabled {{ color: {FAINT}; }}
 QCheckBox, QRadioButton {{ background: transparent; spacing: 6px; }}
 QCheckBox:disabled {{ color: {FAINT}; }}
 QProgressBar {{ background: {RAISED}; border: none; border-radius: 2px; max-height: 4px; }}

@@ -1,161 +1,647 @@
-"""The live window: ``python -m viewer.window RUN_FOLDER``. It reads the run's files and never touches the run."""
+"""The live window: ``python -m viewer.window [ENDPOINT|RUN|FILE]``. It knows the engine by its wire and files alone.
+
+The canvas owns the middle; panels stand around it and only show and emit; what is known stands in ``Session`` and
+``PointStore``, what is remembered in ``ViewerSettings``.
+"""
+# ruff: noqa: N802 - Qt's names
 
 from __future__ import annotations
 
 import argparse
+import logging
+import math
 import signal
 import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-import numpy as np
-from PyQt5.QtCore import QRectF, Qt, QTimer
-from PyQt5.QtGui import QColor, QFont, QImage, QPainter, QPaintEvent
-from PyQt5.QtWidgets import QApplication, QLabel, QMainWindow, QWidget
+from PyQt5.QtCore import QByteArray, Qt, QTimer
+from PyQt5.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
+from PyQt5.QtWidgets import QApplication, QDialog, QFileDialog, QLabel, QMainWindow, QMessageBox, QWidget
 
 from config.errors import LivelocError
-from engine.output.image import bar_length, length_text
-from viewer.live_picture import Colours, LivePicture
+from engine.output.formats import FORMATS, write_table
+from engine.output.wire import DEFAULT_PORT, endpoint
+from viewer import style
+from viewer.actions import build_menus
+from viewer.background import Background
+from viewer.canvas import Canvas
+from viewer.dialogs import KINDS, ConnectDialog, ExportDialog, with_suffix
+from viewer.feed import Link, PreviewCame
+from viewer.files import FileFeed, open_feed
+from viewer.intake import Intake
+from viewer.legend import Legend
+from viewer.look import Look
+from viewer.notice import Notice, words_for
+from viewer.panels.feedback import FeedbackPanel
+from viewer.panels.filters import FilterPanel, bulk, tidy
+from viewer.panels.measure import MeasurePanel
+from viewer.panels.parts import Dock, words
+from viewer.panels.picture import COLOUR_MAPS, PicturePanel
+from viewer.panels.quality import QualityPanel
+from viewer.panels.raw import RawPanel
+from viewer.panels.run import RunPanel
+from viewer.points import OPEN, PointStore, Rectangle
+from viewer.render import recorded_field, write_png, write_tiff
+from viewer.settings import ExportSettings, PictureSettings, ViewerSettings, load, save, settings_path
+from viewer.state import Session
 
-INTERVAL = 200
-"""Time between two looks at the log [ms]."""
-STYLE = """
-QMainWindow, QStatusBar { background: #121214; }
-QStatusBar { color: #b8b8bd; padding: 2px 8px; }
-QStatusBar::item { border: none; }
-QLabel { color: #b8b8bd; padding: 0 10px; }
-QLabel#state { color: #ffb454; }
-"""
+logger = logging.getLogger(__name__)
 
-
-class Canvas(QWidget):
-    """Shows one picture as large as it fits, with a scale bar."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._image: QImage | None = None
-        self._nm = 1.0
-        self.setMinimumSize(320, 320)
-
-    def show_picture(self, colours: Colours, pixel: float) -> None:
-        """Take a picture (H, W, 3) whose pixels are ``pixel`` nm wide."""
-        colours = np.ascontiguousarray(colours)
-        height, width, _ = colours.shape
-        # The copy is Qt's own: the array may go.
-        self._image = QImage(colours.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888).copy()
-        self._nm = pixel
-        self.update()
-
-    def paintEvent(self, a0: QPaintEvent | None) -> None:  # noqa: ARG002, N802 - Qt's names
-        """Draw. Qt calls this."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), QColor("#121214"))
-        if self._image is None:
-            painter.setPen(QColor("#77777d"))
-            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "waiting for the first localisations …")
-        else:
-            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-            place = self._place(self._image)
-            painter.drawImage(place, self._image)
-            self._draw_bar(painter, place, self._image.width() * self._nm)
-        painter.end()
-
-    def _place(self, image: QImage) -> QRectF:
-        """Where the picture goes: centred, its sides in proportion."""
-        scale = min(self.width() / image.width(), self.height() / image.height())
-        width, height = image.width() * scale, image.height() * scale
-        return QRectF((self.width() - width) / 2, (self.height() - height) / 2, width, height)
-
-    def _draw_bar(self, painter: QPainter, place: QRectF, field: float) -> None:
-        """A bar of a round length in the lower right of a picture ``field`` nm wide."""
-        length = bar_length(field)
-        width = place.width() * length / field
-        bar = QRectF(place.right() - width - 20, place.bottom() - 24, width, 4)
-        painter.fillRect(bar, QColor("white"))
-        painter.setPen(QColor("white"))
-        painter.setFont(QFont(self.font().family(), 11))
-        above = bar.adjusted(-60, -26, 60, -6)
-        painter.drawText(above, Qt.AlignmentFlag.AlignCenter, length_text(length))
+TICK = 250
+"""Between two looks of the panels at what has come [ms]."""
+SHARE = 20
+"""A figure over all points that takes long is made so rarely that it takes at most one part in so many of the time."""
+SAID = 8000
+"""How long a message stays in the status bar [ms]."""
+SIDE = 262
+"""Least width of the panels at the left [px]."""
+GROWING = ("filters", "run", "raw")
+"""Panels that share the height that the others leave."""
+FINE = 1024
+"""Bins of the histogram by which a slider's ends are found."""
+TABLES = {suffix: kind.name for suffix, kind in FORMATS.items() if suffix != ".h5"}
+"""What a table can be saved as."""
+LIVE_PANELS = ("run", "raw", "feedback", "quality")
+"""Panels that a file has nothing for."""
+KEPT_FILTERS = ("precision", "probability", "photons", "background")
+"""Filters that are remembered; frame and z mean something else in the next recording."""
+HELP = """<table cellspacing=6>
+<tr><td><b>wheel</b></td><td>zoom at the pointer</td></tr>
+<tr><td><b>drag</b></td><td>move the picture; the middle button always does</td></tr>
+<tr><td><b>double click, F</b></td><td>show the whole field</td></tr>
+<tr><td><b>R, then drag</b></td><td>measure a rectangle; Esc leaves it</td></tr>
+<tr><td><b>A, B, C</b></td><td>automatic contrast, scale bar, next colour map</td></tr>
+<tr><td><b>Shift ↑ ↓</b></td><td>brighter, darker</td></tr>
+<tr><td><b>H, F11</b></td><td>picture only, full screen</td></tr>
+<tr><td><b>drop</b></td><td>a table or a run folder opens it</td></tr>
+</table>"""
 
 
 class Window(QMainWindow):
-    """The picture of one run as it grows, and in one line where the run stands."""
+    """Everything on the screen."""
 
-    def __init__(self, picture: LivePicture, close_at_end: bool = False, screenshot: Path | None = None) -> None:
-        """``screenshot``: save the window there once the run has ended, then close."""
+    def __init__(self, settings: ViewerSettings | None = None, settings_file: Path | None = None) -> None:
+        """``settings_file``: where the settings are kept when the window closes; None for nowhere."""
         super().__init__()
-        self._picture, self._close_at_end, self._screenshot = picture, close_at_end, screenshot
-        self.canvas, self.counts, self.state = Canvas(), QLabel(), QLabel("waiting")
-        self.state.setObjectName("state")
-        self._build()
+        self.settings, self._settings_file = settings or ViewerSettings(), settings_file
+        self.store = PointStore()
+        self.canvas = Canvas(self.store)
+        self.intake = Intake(self.canvas)
+        self.background = Background(self)
+        self.notice, self.legend = Notice(self.canvas), Legend(self.canvas)
+        self.picture, self.filters, self.measure = PicturePanel(), FilterPanel(), MeasurePanel()
+        self.run, self.raw, self.feedback, self.quality = RunPanel(), RawPanel(), FeedbackPanel(), QualityPanel()
+        self.docks: dict[str, Dock] = {}
+        self.readout, self.counts, self.scale = QLabel(), QLabel(), QLabel()
+        self._shown_rows, self._shown_quality = -1, -1
+        self._shown_preview: PreviewCame | None = None
+        self._count_after = self._idle_until = 0.0
+        self._wanted = dict.fromkeys(LIVE_PANELS, True)
+        self._files_only = False
+        self._hidden: list[Dock] = []
         self._timer = QTimer(self)
-        self._timer.timeout.connect(self.refresh)
-        self._timer.start(INTERVAL)
-        self.refresh()
+        self._build()
+        self._connect()
+        self._restore()
+        self._fit_panels(files_only=True)
+        self._show_session()
+        self._tick()
+
+    @property
+    def session(self) -> Session:
+        """What is known of what is shown."""
+        return self.intake.session
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that there is has come and is drawn."""
+        drawn = self.canvas.settled or self.canvas.failure is not None
+        return self.intake.complete and drawn and self._shown_rows == self.store.count
+
+    # What a user does.
+
+    def open(self, target: str, keys: Path | None = None, pixel_size: float | None = None) -> None:
+        """Show a file, a run folder or an engine; says so where it cannot be."""
+        try:
+            feed = open_feed(target, keys, pixel_size)
+        except LivelocError as error:
+            self.say(str(error), bad=True)
+            return
+        self.settings.remember(target)
+        if Path(target).exists():
+            self.settings.folder = str(Path(target).resolve().parent)
+        self.setWindowTitle(f"{feed.name} – liveloc")
+        self._fit_panels(isinstance(feed, FileFeed))
+        self.intake.open(feed)
+
+    def command(self, command: str, arguments: Mapping[str, Any]) -> None:
+        """Ask the engine for something."""
+        self.intake.command(command, arguments)
+
+    def change_picture(self, **changes: Any) -> None:
+        """Change some of the picture's settings."""
+        self.picture.show_settings(replace(self.picture.settings, **changes))
+        self._apply_picture(self.picture.settings)
+
+    def change_contrast(self, factor: float) -> None:
+        """Show ``factor`` times the density at full brightness, from now on by hand."""
+        low, high = self.canvas.limits
+        self.change_picture(automatic=False, low=low, high=max(high * factor, 1e-3))
+
+    def next_colours(self) -> None:
+        """The next colour map."""
+        now = self.picture.settings.colours
+        place = COLOUR_MAPS.index(now) + 1 if now in COLOUR_MAPS else 0
+        self.change_picture(colours=COLOUR_MAPS[place % len(COLOUR_MAPS)])
+
+    def toggle_rectangle_tool(self) -> None:
+        """Draw a rectangle with the left button, or move the picture again."""
+        self.canvas.set_tool("rectangle")
+        self._show_dock("measure")
+
+    def leave_rectangle(self) -> None:
+        """No rectangle, and no filter to it."""
+        self.canvas.set_tool("pan")
+        self.canvas.set_rectangle(None)
+        self._filter_to_rectangle(False)
+        self.measure.show_measured(None, None)
+
+    def toggle_panel(self, name: str) -> None:
+        """Show a panel or close it."""
+        dock = self.docks[name]
+        if dock.isVisible():
+            dock.close()
+        else:
+            self._show_dock(name)
+
+    def toggle_panels(self) -> None:
+        """The picture alone, or the panels as they were."""
+        shown = [dock for dock in self.docks.values() if dock.isVisible()]
+        if shown:
+            self._hidden = shown
+            for dock in shown:
+                dock.hide()
+        else:
+            for dock in self._hidden or list(self.docks.values()):
+                dock.show()
+
+    def toggle_full_screen(self) -> None:
+        """The whole screen, or a window."""
+        self.showNormal() if self.isFullScreen() else self.showFullScreen()
+
+    def begin_mark(self) -> None:
+        """Write a note for the run's log."""
+        self._show_dock("run")
+        self.run.note.setFocus()
+
+    def export_picture(self, path: Path, export: ExportSettings) -> None:
+        """Draw the field or the view at ``export.pixel`` nm, and write it while the window goes on."""
+        suffix, bits = KINDS.get(export.kind) or next(iter(KINDS.values()))
+        path = with_suffix(path, suffix)
+        part = self._field() if export.whole else self.canvas.view.rectangle(self.canvas.pixels)
+        QApplication.setOverrideCursor(Qt.CursorShape.WaitCursor)
+        try:
+            image = self.canvas.render_image(part, export.pixel)
+        except LivelocError as error:
+            self.say(str(error), bad=True)
+            return
+        finally:
+            QApplication.restoreOverrideCursor()
+        look, done = self._look(), f"written: {path}"
+        if suffix == ".png":
+            self.background.start(lambda: write_png(path, image, look, export.scale_bar), done)
+        else:
+            self.background.start(lambda: write_tiff(path, image, bits, export.scale_bar), done)
+
+    def save_table(self, path: Path) -> None:
+        """Write the localisations that are shown, in the format of the suffix, while the window goes on."""
+        table = self.store.table(self.session.metadata)
+        words = f"written: {table.num_rows:,} localisations to {path}"
+        self.background.start(lambda: write_table(table, path), words)
+
+    def save_screenshot(self, path: Path) -> None:
+        """Write a picture of the window."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        well = self.grab().save(str(path), "PNG")
+        self.say(f"written: {path}" if well else f"{path} cannot be written. Choose another place.", bad=not well)
+
+    def say(self, words: str, bad: bool = False) -> None:
+        """A message in the status bar."""
+        bar = self.statusBar()
+        assert bar is not None
+        (logger.warning if bad else logger.info)("%s", words)
+        bar.setStyleSheet(f"QStatusBar {{ color: {style.BAD if bad else style.DIM}; }}")
+        bar.showMessage(words, SAID * (3 if bad else 1))
+
+    # Questions to the user.
+
+    def ask_file(self) -> None:
+        """Which file to open."""
+        kinds = " ".join(f"*{suffix}" for suffix in FORMATS)
+        path, _ = QFileDialog.getOpenFileName(self, "Open a table", self.settings.folder, f"Tables ({kinds});;All (*)")
+        if path:
+            self.open(path)
+
+    def ask_folder(self) -> None:
+        """Which run folder to open."""
+        path = QFileDialog.getExistingDirectory(self, "Open a run folder", self.settings.folder)
+        if path:
+            self.open(path)
+
+    def ask_endpoint(self) -> None:
+        """Which engine to connect to."""
+        recent = [one for one in self.settings.recent if one.startswith("tcp://")]
+        dialog = ConnectDialog(recent, endpoint("127.0.0.1", DEFAULT_PORT), self)
+        if dialog.exec_() == QDialog.DialogCode.Accepted:
+            text = dialog.address.currentText().strip()
+            self.open(text if text.startswith("tcp://") else f"tcp://{text}")
+
+    def ask_export(self) -> None:
+        """How and where to export the picture."""
+        if not self.store.count:
+            self.say("there is nothing to export yet", bad=True)
+            return
+        view = self.canvas.view.rectangle(self.canvas.pixels)
+        dialog = ExportDialog(self.settings.export, self._field(), view, self)
+        if dialog.exec_() != QDialog.DialogCode.Accepted:
+            return
+        self.settings.export = dialog.settings
+        suffix = KINDS[dialog.settings.kind][0]
+        if path := self._ask_place("Export the picture", f"picture{suffix}", f"Picture (*{suffix})"):
+            self.export_picture(path, dialog.settings)
+
+    def ask_table(self) -> None:
+        """Where to save the table, and as what."""
+        kinds = ";;".join(f"{name} (*{suffix})" for suffix, name in TABLES.items())
+        place = str(Path(self.settings.folder) / "filtered.csv")
+        path, kind = QFileDialog.getSaveFileName(self, "Save the filtered table", place, kinds)
+        if path:
+            self.settings.folder = str(Path(path).parent)
+            chosen = kind.rpartition("*")[2].rstrip(")") or ".csv"
+            self.save_table(Path(path) if Path(path).suffix.lower() in FORMATS else with_suffix(Path(path), chosen))
+
+    def ask_screenshot(self) -> None:
+        """Where to save a picture of the window."""
+        if path := self._ask_place("Save a screenshot", "liveloc.png", "Picture (*.png)"):
+            QTimer.singleShot(TICK, lambda: self.save_screenshot(with_suffix(path, ".png")))
+
+    def show_help(self) -> None:
+        """What mouse and keys do."""
+        QMessageBox.information(self, "Mouse and keyboard", HELP)
+
+    def _ask_place(self, title: str, name: str, kinds: str) -> Path | None:
+        path, _ = QFileDialog.getSaveFileName(self, title, str(Path(self.settings.folder) / name), kinds)
+        if not path:
+            return None
+        self.settings.folder = str(Path(path).parent)
+        return Path(path)
+
+    # Building.
 
     def _build(self) -> None:
-        self.setWindowTitle(f"liveloc – {self._picture.folder.name}")
-        self.setStyleSheet(STYLE)
+        self.setWindowTitle("liveloc")
         self.setCentralWidget(self.canvas)
-        self.resize(720, 760)
-        status = self.statusBar()
-        assert status is not None
-        status.setSizeGripEnabled(False)
-        status.addWidget(self.counts, 1)
-        status.addPermanentWidget(self.state)
+        self.setAcceptDrops(True)
+        self.resize(1440, 900)
+        self._add_docks()
+        self._add_status_bar()
+        build_menus(self)
 
-    def refresh(self) -> None:
-        """Look at the run's files; show what is new."""
+    def _add_docks(self) -> None:
+        left, right, below = (Qt.DockWidgetArea(area) for area in (1, 2, 8))
+        for panel in (self.run, self.raw, self.feedback):
+            panel.setMinimumWidth(SIDE)
+        places: dict[str, tuple[str, QWidget, Qt.DockWidgetArea]] = {
+            "picture": ("Picture", self.picture, right),
+            "filters": ("Filters", self.filters, right),
+            "measure": ("Measure", self.measure, right),
+            "run": ("Run", self.run, left),
+            "raw": ("Raw", self.raw, left),
+            "feedback": ("Feedback", self.feedback, left),
+            "quality": ("Quality", self.quality, below),
+        }
+        for name, (title, panel, area) in places.items():
+            dock = self.docks[name] = Dock(title, name, panel, self, name in GROWING)
+            self.addDockWidget(area, dock)
+        for corner, area in ((Qt.Corner.BottomLeftCorner, left), (Qt.Corner.BottomRightCorner, right)):
+            self.setCorner(corner, area)
+
+    def _add_status_bar(self) -> None:
+        bar = self.statusBar()
+        assert bar is not None
+        bar.setSizeGripEnabled(False)
+        for label, width in ((self.readout, 330), (self.scale, 110), (self.counts, 270)):
+            label.setObjectName("caption")
+            label.setMinimumWidth(width)
+            label.setContentsMargins(0, 0, 10, 0)
+        self.counts.setAlignment(Qt.AlignmentFlag.AlignRight)
+        bar.addPermanentWidget(self.readout)
+        bar.addPermanentWidget(self.scale)
+        bar.addPermanentWidget(self.counts)
+
+    def _connect(self) -> None:
+        self.intake.began.connect(self._begin)
+        self.intake.told.connect(self._show_session)
+        self.background.done.connect(lambda words, well: self.say(words, bad=not well))
+        self.canvas.hovered.connect(self._read_out)
+        self.canvas.left.connect(lambda: self.readout.setText(""))
+        self.canvas.view_changed.connect(self._show_scale)
+        self.canvas.contrast_changed.connect(lambda *_: self._show_contrast())
+        self.canvas.rectangle_drawn.connect(lambda *_: self._rectangle_drawn())
+        self.canvas.failed.connect(lambda _: self._show_session())
+        self.picture.changed.connect(self._apply_picture)
+        self.filters.changed.connect(self._filter)
+        self.measure.filtered.connect(self._filter_to_rectangle)
+        self.measure.cleared.connect(self.leave_rectangle)
+        for panel in (self.run, self.feedback):
+            panel.command.connect(self.command)
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(TICK)
+
+    def _restore(self) -> None:
+        """What was remembered."""
+        settings = self.settings
+        self.picture.show_settings(settings.picture)
+        self._apply_picture(settings.picture)
+        ranges = {name: _limits(pair) for name, pair in settings.filters.items() if name in KEPT_FILTERS}
+        self.filters.set_ranges(ranges)
+        for name, limits in ranges.items():
+            self.store.set_filter(name, *limits)
+        if settings.geometry:
+            self.restoreGeometry(QByteArray.fromBase64(settings.geometry.encode()))
+        if settings.layout:
+            self.restoreState(QByteArray.fromBase64(settings.layout.encode()))
+        for name in settings.closed:
+            if name in self.docks:
+                self.docks[name].set_folded(True)
+
+    def _remember(self) -> None:
+        settings = self.settings
+        settings.picture = self.picture.settings
+        settings.filters = {
+            name: [None if math.isinf(limit) else limit for limit in limits]
+            for name, limits in self.filters.ranges.items()
+            if name in KEPT_FILTERS
+        }
+        self._fit_panels(files_only=False)
+        settings.geometry = bytes(self.saveGeometry().toBase64()).decode()
+        settings.layout = bytes(self.saveState().toBase64()).decode()
+        settings.closed = [name for name, dock in self.docks.items() if dock.folded]
+        if self._settings_file is not None:
+            save(settings, self._settings_file)
+
+    # Showing what is known.
+
+    def _begin(self) -> None:
+        """Another run or file."""
+        self._shown_rows = -1
+        self.measure.show_measured(None, None)
+        self._show_session()
+        self._tick()
+
+    def _show_session(self) -> None:
+        session, commands = self.session, self.intake.takes_commands
+        self.run.show_session(session, commands)
+        self.feedback.show_session(session, commands and session.link in (Link.LIVE, Link.STALE))
+        self._show_notice()
+
+    def _show_notice(self) -> None:
+        self.notice.say(words_for(self.session, self.store.count == 0, self.canvas.failure))
+
+    def _tick(self) -> None:
+        """What the panels show of points, figures and frames that have come."""
+        if self._shown_rows != self.store.count:
+            self._shown_rows = self.store.count
+            self._show_histograms()
+            self._show_legend()
+            self._count_soon()
+        if self._count_after and time.monotonic() >= self._count_after:
+            self._count()
+        if self._shown_preview is not self.session.preview:
+            self._shown_preview = self.session.preview
+            self.raw.show_preview(self._shown_preview)
+        if self._shown_quality != len(self.session.quality) and self.quality.isVisible():
+            self._shown_quality = len(self.session.quality)
+            self.quality.show_history(self.session.quality)
+        self._show_notice()
+
+    def _show_histograms(self) -> None:
+        for name, row in self.filters.rows.items():
+            extent = self.store.extent(name)
+            limits = tidy(*(extent if name == "frame" else bulk(self.store.histogram(name, FINE, extent))))
+            row.show_histogram(*limits, self.store.histogram(name, limits=limits).counts)
+
+    def _count_soon(self) -> None:
+        """Unless the last count took long: then later."""
+        self._count_after = self._count_after or max(time.monotonic(), self._idle_until)
+
+    def _count(self) -> None:
+        """Figures over all points: they cost the more the more there are, so they are made the more rarely."""
+        began = time.monotonic()
+        self.filters.show_counts(self.store.shown, self.store.count)
+        rectangle = self.canvas.rectangle
+        if rectangle is not None:
+            self.measure.show_measured(rectangle, self.store.measure(rectangle))
+        self.counts.setText(self._counts_in_words())
+        now = time.monotonic()
+        self._idle_until = now + SHARE * (now - began)
+        self._count_after = 0.0
+
+    def _counts_in_words(self) -> str:
+        shown, all_ = self.store.shown, self.store.count
+        part = f"{shown:,} of {all_:,}" if shown < all_ else f"{all_:,}"
+        frame = f" · frame {self.session.frame:,}" if self.session.frame >= 0 else ""
+        return f"{part} localisations{frame}" if all_ else ""
+
+    def _show_legend(self) -> None:
+        picture = self.picture.settings
+        low, high = self.canvas.limits if picture.by == "density" else self.store.extent(picture.by)
+        self.legend.show_colours(picture.colours, picture.by, low, high)
+
+    def _show_contrast(self) -> None:
+        self.picture.show_range(*self.canvas.limits)
+        self._show_legend()
+
+    def _show_scale(self) -> None:
+        self.scale.setText(f"{words(self.canvas.view.scale)} nm/pixel")
+
+    def _read_out(self, x: float, y: float, density: float) -> None:
+        there = f" · {words(density)} /µm²" if math.isfinite(density) else ""
+        self.readout.setText(f"x {x:,.0f} nm   y {y:,.0f} nm{there}")
+
+    # What panels ask for.
+
+    def _apply_picture(self, picture: PictureSettings) -> None:
+        limits = None if picture.automatic else (picture.low, picture.high)
         try:
-            changed = self._picture.update()
+            self.canvas.set_colour(picture.colours, picture.by, picture.gamma, limits)
+            self.canvas.set_mode(picture.mode, picture.width)
         except LivelocError as error:
-            self._stop(str(error))
+            self.say(str(error), bad=True)
+            self.change_picture(colours=PictureSettings.colours, by=PictureSettings.by, mode=PictureSettings.mode)
             return
-        if changed:
-            self._show()
-        if self._picture.ended:
-            self._stop(f"run ended: {self._picture.ended}")
-            self._leave()
+        self.canvas.set_scale_bar(picture.scale_bar)
+        self._show_legend()
 
-    def _show(self) -> None:
-        picture = self._picture
-        if picture.localisations:
-            self.canvas.show_picture(picture.shaded(), picture.pixel)
-        self.counts.setText(f"{picture.localisations:,} localisations · frame {picture.frame:,} · {picture.pixel:g} nm")
-        self.state.setText("recording")
+    def _look(self) -> Look:
+        """As on the screen."""
+        picture = self.picture.settings
+        values = None if picture.by == "density" else self.store.extent(picture.by)
+        return Look(picture.colours, picture.gamma, self.canvas.limits, values)
 
-    def _stop(self, why: str) -> None:
+    def _filter(self, column: str, low: float, high: float) -> None:
+        self.canvas.set_filter(column, low, high)
+        self._count_soon()
+
+    def _filter_to_rectangle(self, on: bool) -> None:
+        rectangle = self.canvas.rectangle if on else None
+        sides = ((rectangle.left, rectangle.right), (rectangle.top, rectangle.bottom)) if rectangle else (OPEN, OPEN)
+        for axis, limits in zip("xy", sides, strict=True):
+            self.canvas.set_filter(axis, *limits)
+        self._count_soon()
+
+    def _rectangle_drawn(self) -> None:
+        self.canvas.set_tool("pan")
+        if self.measure.only.isChecked():
+            self._filter_to_rectangle(True)
+        self._count()
+
+    def _field(self) -> Rectangle:
+        """All of the sample: as recorded, where the table tells it."""
+        return recorded_field(self.session.metadata) or self.store.field or Rectangle(0.0, 0.0, 1.0, 1.0)
+
+    # Panels.
+
+    def _show_dock(self, name: str) -> None:
+        dock = self.docks[name]
+        dock.show()
+        dock.set_folded(False)
+
+    def _fit_panels(self, files_only: bool) -> None:
+        """Panels about the engine go while a file is shown, and come back as they were."""
+        if files_only == self._files_only:
+            return
+        self._files_only = files_only
+        for name in LIVE_PANELS:
+            if files_only:
+                self._wanted[name] = not self.docks[name].isHidden()
+            self.docks[name].setVisible(not files_only and self._wanted[name])
+
+    # Qt's own.
+
+    def showEvent(self, a0: QShowEvent | None) -> None:
+        """The first time, and never moved by the user: panels at the sides as narrow as they go."""
+        super().showEvent(a0)
+        if not self.settings.layout:
+            sides = [self.docks["picture"], self.docks["run"]]
+            QTimer.singleShot(0, lambda: self.resizeDocks(sides, [SIDE, SIDE], Qt.Orientation.Horizontal))
+
+    def dragEnterEvent(self, a0: QDragEnterEvent | None) -> None:
+        """Something is dragged over the window."""
+        if a0 is not None and _dropped(a0):
+            a0.acceptProposedAction()
+
+    def dropEvent(self, a0: QDropEvent | None) -> None:
+        """Something is dropped: open it."""
+        if a0 is not None and (path := _dropped(a0)):
+            a0.acceptProposedAction()
+            self.open(path)
+
+    def closeEvent(self, a0: QCloseEvent | None) -> None:
+        """End everything that was started; the engine notices nothing."""
         self._timer.stop()
-        self.state.setText(why)
+        self._remember()
+        self.intake.close()
+        self.background.wait()
+        super().closeEvent(a0)
 
-    def _leave(self) -> None:
-        """After the end: take the screenshot that was asked for, once the window has drawn itself, and close."""
-        if self._screenshot or self._close_at_end:
-            QTimer.singleShot(2 * INTERVAL, self._save_and_close)
 
-    def _save_and_close(self) -> None:
-        if self._screenshot:
-            self.grab().save(str(self._screenshot), "PNG")
-        self.close()
+def _dropped(event: QDropEvent) -> str | None:
+    """The file or folder that is dragged; None where it is something else."""
+    data = event.mimeData()
+    places = [url.toLocalFile() for url in data.urls() if url.isLocalFile()] if data is not None else []
+    return places[0] if places else None
+
+
+def _limits(pair: list[float | None]) -> tuple[float, float]:
+    low, high = pair
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+class Watch:
+    """For programs: takes the screenshot once everything is shown, closes the window when the run has ended."""
+
+    def __init__(self, window: Window, screenshot: Path | None, close: bool) -> None:
+        self._window, self._screenshot, self._close = window, screenshot, close
+        self._timer = QTimer(window)
+        self._timer.timeout.connect(self._look)
+        self._timer.start(TICK)
+        self._calm = 0
+        self.failed = False
+        """Whether what was to be shown could not be."""
+
+    def _look(self) -> None:
+        """Act when all has been calm for two looks: the panels, too, have drawn themselves then."""
+        link = self._window.session.link
+        over = link in (Link.ENDED, Link.DONE, Link.FAILED)
+        there = self._window.complete and (over or (self._screenshot is not None and self._window.store.count > 0))
+        self._calm = self._calm + 1 if there else 0
+        if self._calm < 2:
+            return
+        self._timer.stop()
+        self.failed = link is Link.FAILED
+        if self._screenshot is not None:
+            self._window.save_screenshot(self._screenshot)
+        if self._screenshot is not None or self._close:
+            self._window.close()
 
 
 def main(arguments: list[str]) -> int:
-    """Open the window and stay until it is closed."""
+    """Open the window and stay until it is closed. 2: what was to be shown could not be."""
     options = _parser().parse_args(arguments)
+    QApplication.setAttribute(Qt.ApplicationAttribute.AA_EnableHighDpiScaling)
     application = QApplication([sys.argv[0]])
     if options.probe:
         return 0
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Qt's loop would not look at Python's own handler
-    window = Window(LivePicture(options.folder, options.pixel), options.close, options.screenshot)
+    style.dress(application)
+    window = Window(load(options.settings), options.settings)
+    sys.excepthook = _excepthook(window)
+    if options.size:
+        window.resize(*options.size)
     window.show()
-    return int(application.exec_())
+    watch = Watch(window, options.screenshot, options.close)
+    if options.target:
+        window.open(options.target, options.keys, options.pixel_size)
+    application.exec_()
+    return 2 if watch.failed else 0
+
+
+def _excepthook(window: Window) -> Any:
+    """PyQt ends the process at an error in a slot; a window that goes on and says so serves its user better."""
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        logger.error("an error in the window", exc_info=(kind, error, trace))
+        window.say(f"an error in liveloc: {error!r}. The window goes on; the terminal has the details.", bad=True)
+
+    return tell
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("viewer.window", description="Show a run's picture while it is recorded.")
-    parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="the run folder")
-    parser.add_argument("--pixel", type=float, default=10.0, help="pixel of the picture [nm]")
+    parser = argparse.ArgumentParser("viewer.window", description="Watch a run, or look at localisations.")
+    parser.add_argument("target", nargs="?", help="an engine's address, a run folder, or a table")
+    parser.add_argument("--keys", type=Path, help="the folder of this viewer's keys")
+    parser.add_argument("--pixel-size", type=float, help="camera pixel [nm], where a table does not tell it")
     parser.add_argument("--close", action="store_true", help="close when the run has ended")
-    parser.add_argument("--screenshot", type=Path, help="save the window here when the run has ended, and close")
+    parser.add_argument("--screenshot", type=Path, help="save the window here once everything is shown, and close")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="of the window [pixels]")
+    parser.add_argument("--settings", type=Path, default=settings_path(), help="where what is remembered is kept")
     parser.add_argument("--probe", action="store_true", help="only find out whether a window can be opened")
     return parser
 

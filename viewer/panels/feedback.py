@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from PyQt5.QtCore import pyqtSignal
+from PyQt5.QtCore import Qt, pyqtSignal
 from PyQt5.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
 
 from viewer.panels.parts import Figures, caption, column, words
@@ -45,8 +45,8 @@ class FeedbackPanel(QWidget):
         density = session.quality.newest("density")
         self.figures.show_value("density", words(density, "1/µm²"))
         self.figures.show_value("power", words(number(facts.get("power")), str(facts.get("unit") or "")))
-        self.note.setText(str(facts.get("note") or "") if there else "this run has no activation light")
-        self.note.setVisible(bool(self.note.text()))
+        state = str(facts.get("note") or facts.get("state") or "")
+        self.note.setText(state if there else "This run moves no activation light.")
 
     def _build(self) -> None:
         layout = column(self)
@@ -61,6 +61,8 @@ class FeedbackPanel(QWidget):
         self.target.setToolTip("Localisations per frame and area that the activation light is to hold")
         self.note.setObjectName("caption")
         self.note.setWordWrap(True)
+        self.note.setMinimumHeight(2 * self.note.fontMetrics().lineSpacing())
+        self.note.setAlignment(Qt.AlignmentFlag.AlignTop)
         layout.addLayout(row)
         layout.addWidget(self.figures)
         layout.addWidget(self.note)

@@ -10,16 +10,19 @@ import numpy as np
 import pyqtgraph as pg  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PyQt5.QtCore import Qt, pyqtSignal
-from PyQt5.QtGui import QDoubleValidator
+from PyQt5.QtGui import QColor, QDoubleValidator
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
 from superqt import QDoubleRangeSlider
 
 from viewer import style
 from viewer.panels.parts import Plot, caption, column
+from viewer.tally import Histogram
 
 Range = tuple[float, float]
 """Lowest and highest value that is shown; infinite where that side is open."""
 EVERYTHING: Range = (-math.inf, math.inf)
+TAIL = 0.005
+"""Share of the values at each end that may lie behind the slider's end."""
 STEPS = 1000
 """Positions of a slider."""
 
@@ -46,6 +49,29 @@ FILTERABLE = (
 )
 
 
+def bulk(histogram: Histogram) -> Range:
+    """What all but a few per mille of the values at either end lie between; (NaN, NaN) where none is known.
+
+    One value in a thousand may be a hundred times as large as the others, which would then share a few pixels.
+    """
+    total = histogram.counts.sum()
+    if not total > 0:
+        return histogram.low, histogram.high
+    cumulative = np.cumsum(histogram.counts) / total
+    edges = np.linspace(histogram.low, histogram.high, histogram.counts.size + 1)
+    first, last = np.searchsorted(cumulative, (TAIL, 1 - TAIL))
+    return float(edges[first]), float(edges[min(last + 1, histogram.counts.size)])
+
+
+def tidy(low: float, high: float) -> Range:
+    """Round limits around ``low`` to ``high``, so that an axis seldom moves while data come; (NaN, NaN) unknown."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return math.nan, math.nan
+    width = high - low or max(abs(high), 1.0)
+    step = 10.0 ** math.floor(math.log10(width)) / 2
+    return math.floor(low / step) * step, math.ceil(high / step) * step or step
+
+
 class FilterRow(QWidget):
     """One column: its histogram, its slider, its limits as numbers."""
 
@@ -58,7 +84,7 @@ class FilterRow(QWidget):
         self._extent: Range = (0.0, 1.0)
         self._counts: NDArray[np.float64] = np.zeros(0)
         self.low, self.high, self.slider = QLineEdit(), QLineEdit(), _slider()
-        self._reset, self._plot = QToolButton(), Plot(38)
+        self._reset, self._plot = QToolButton(), Plot(32)
         self._outside, self._inside = (_bars(self._plot, colour) for colour in (style.LINE, style.ACCENT))
         self._build()
         self._connect()
@@ -85,7 +111,9 @@ class FilterRow(QWidget):
         else:
             self._extent = (low, high)
         self._counts = counts
-        self.slider.setEnabled(counts.size > 0)
+        for widget in (self.slider, self.low, self.high):
+            widget.setEnabled(counts.size > 0)
+        self.slider.setProperty("barColor", QColor(style.ACCENT if counts.size else style.LINE))
         self._plot.setXRange(*self._extent, padding=0)
         self._plot.setYRange(0, max(1.0, float(counts.max(initial=0))) * 1.05, padding=0)
         self._place_handles()
@@ -213,7 +241,7 @@ class FilterPanel(QWidget):
         super().__init__()
         self.rows = {about.name: FilterRow(about) for about in FILTERABLE}
         self._shown, self.reset = QLabel(), QPushButton("Show all")
-        layout = column(self, 9)
+        layout = column(self, 5)
         for name, row in self.rows.items():
             layout.addWidget(row)
             row.changed.connect(lambda low, high, name=name: self.changed.emit(name, low, high))

@@ -21,6 +21,12 @@ from PyQt5.QtWidgets import (
 
 from viewer import style
 
+ANY = 16_777_215
+"""Qt's largest size: no limit [px]."""
+LOWEST = 120
+"""Of a panel that grows [px]."""
+SCROLL_BAR = 10
+"""Width that the scroll bar takes [px]."""
 UNKNOWN = "–"
 """Stands for a figure that is not known."""
 
@@ -44,16 +50,20 @@ def words(value: float, unit: str = "", digits: int = 3) -> str:
 class Figures(QWidget):
     """A table of captions and values, two or more to a row. Values may be selected and copied."""
 
-    def __init__(self, captions: dict[str, str], columns: int = 2) -> None:
-        """``captions`` maps a key to what is written before its value."""
+    def __init__(self, captions: dict[str, str], wide: dict[str, str] | None = None, columns: int = 2) -> None:
+        """``captions`` maps a key to what is written before its value; ``wide`` ones have a row of their own, above."""
         super().__init__()
         self._values: dict[str, QLabel] = {}
+        wide = wide or {}
         grid = QGridLayout(self)
+        for row, (key, text) in enumerate(wide.items()):
+            grid.addWidget(caption(text), row, 0)
+            grid.addWidget(self._value(key), row, 1, 1, 2 * columns - 1)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(3)
         for place, (key, text) in enumerate(captions.items()):
-            row, column = divmod(place, columns)
+            row, column = divmod(place + columns * len(wide), columns)
             grid.addWidget(caption(text), row, 2 * column)
             grid.addWidget(self._value(key), row, 2 * column + 1)
             grid.setColumnStretch(2 * column + 1, 1)
@@ -93,8 +103,9 @@ def restyle(widget: QWidget) -> None:
 class Plot(pg.PlotWidget):  # type: ignore[misc]
     """A plot that only shows: no menu, no dragging, nothing that moves when the numbers get longer."""
 
-    def __init__(self, height: int) -> None:
-        super().__init__(background=style.PANEL)
+    def __init__(self, height: int, **axes: pg.AxisItem) -> None:
+        """``axes`` by their sides, where others than pyqtgraph's own are wanted."""
+        super().__init__(background=style.PANEL, axisItems=axes)
         self.setFixedHeight(height)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setMenuEnabled(False)
@@ -149,12 +160,13 @@ class _Title(QWidget):
 class Dock(QDockWidget):
     """A panel at the window's edge, with a title that folds it up."""
 
-    def __init__(self, title: str, name: str, content: QWidget, parent: QWidget) -> None:
-        """``name`` is what the settings call it."""
+    def __init__(self, title: str, name: str, content: QWidget, parent: QWidget, grows: bool = True) -> None:
+        """``name`` is what the settings call it. One that does not grow keeps the height that its content needs."""
         super().__init__(title, parent)
         self.setObjectName(name)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
-        self._title, self._content = _Title(title), _scrolled(content)
+        self._title, self._panel, self._content, self._grows = _Title(title), content, _scrolled(content), grows
+        self._folded = False
         self._title.clicked.connect(lambda: self.set_folded(not self.folded))
         self._title.shut.clicked.connect(lambda: self.setVisible(False))
         self.setTitleBarWidget(self._title)
@@ -164,13 +176,16 @@ class Dock(QDockWidget):
     @property
     def folded(self) -> bool:
         """Whether only the title is shown."""
-        return self._content.isHidden()
+        return self._folded
 
     def set_folded(self, folded: bool) -> None:
         """Fold up, or down."""
-        self._content.setVisible(not folded)
+        self._folded = folded
         self._title.fold.setText("▸" if folded else "▾")
-        self.setMaximumHeight(self._title.sizeHint().height() if folded else 16_777_215)
+        needed = self._panel.sizeHint().height()
+        self._content.setMinimumHeight(0 if folded else min(needed, LOWEST) if self._grows else needed)
+        self._content.setMaximumHeight(0 if folded else ANY if self._grows else needed)
+        self.setMaximumHeight(self._title.sizeHint().height() if folded else ANY)
 
 
 def _scrolled(content: QWidget) -> QScrollArea:
@@ -179,6 +194,7 @@ def _scrolled(content: QWidget) -> QScrollArea:
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     content.setObjectName("scrolled")
     area.setWidget(content)
+    area.setMinimumWidth(content.minimumSizeHint().width() + SCROLL_BAR)
     return area
 
 

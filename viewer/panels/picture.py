@@ -23,7 +23,7 @@ COLOUR_BY = {
     "precision": "precision",
     "probability": "probability",
 }
-MODES = {"precision": "Gaussian of its precision", "fixed": "Gaussian of one width", "histogram": "histogram"}
+MODES = {"precision": "own precision", "fixed": "one width", "histogram": "histogram"}
 SWATCH = QSize(72, 12)
 GAMMA_STEPS = 100
 """Slider steps to a gamma of 1."""
@@ -93,7 +93,7 @@ class PicturePanel(QWidget):
                 combo.addItem(text, value)
         self.gamma.setRange(10, 200)
         for limit in (self.low, self.high):
-            limit.setRange(0, 1e9)
+            limit.setRange(0, 1e7)
             limit.setDecimals(1)
             limit.setGroupSeparatorShown(True)
         self.width_.setRange(0.5, 1000)
@@ -114,7 +114,9 @@ class PicturePanel(QWidget):
         gamma.addWidget(self._gamma_text)
         drawn.addWidget(self.mode, 1)
         drawn.addWidget(self.width_)
-        self._gamma_text.setFixedWidth(28)
+        self._gamma_text.setFixedWidth(32)
+        self._gamma_text.setAlignment(Qt.AlignmentFlag.AlignRight)
+        gamma.setSpacing(8)
         rows: dict[str, QWidget | QLayout] = {
             "Drawn as": drawn, "Colours": self.colours, "Colour by": self.by, "Contrast": contrast, "Gamma": gamma
         }  # fmt: skip
@@ -127,7 +129,11 @@ class PicturePanel(QWidget):
         grid.addWidget(self.scale_bar, len(rows), 1)
         grid.setColumnStretch(1, 1)
         grid.setRowStretch(len(rows) + 1, 1)
-        self.mode.setMinimumContentsLength(10)
+        for combo in (self.colours, self.by, self.mode):
+            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            combo.setMinimumContentsLength(6)
+        for spin in (self.low, self.high):
+            spin.setMinimumWidth(58)
 
     def _connect(self) -> None:
         for combo in (self.colours, self.by, self.mode):

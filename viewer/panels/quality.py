@@ -47,13 +47,21 @@ PLOTS = (
 )
 
 
+class TimeAxis(pg.AxisItem):  # type: ignore[misc]
+    """Seconds as minutes and seconds."""
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:  # noqa: ARG002, N802
+        """Called by pyqtgraph."""
+        return [f"{int(value) // 60}:{int(value) % 60:02}" for value in values]
+
+
 class CurvePlot(QWidget):
     """One plot with its title."""
 
     def __init__(self, about: Curves) -> None:
         super().__init__()
         self._about = about
-        self._title, self._plot = QLabel(), Plot(74)
+        self._title, self._plot = QLabel(), Plot(74, bottom=TimeAxis("bottom"))
         self._title.setTextFormat(Qt.TextFormat.RichText)
         self._lines = [self._line(colour) for colour, _ in zip(style.CURVES, about.figures, strict=False)]
         self._target = pg.PlotDataItem(pen=pg.mkPen(style.DIM, style=Qt.PenStyle.DashLine))

@@ -25,6 +25,7 @@ class RawPanel(QWidget):
         self._levels: NDArray[np.floating] | None = None
         self._text = QLabel("no frame yet")
         self._text.setObjectName("caption")
+        self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._view = pg.GraphicsLayoutWidget()
         self._view.setBackground(style.PANEL)
         self._view.setMinimumHeight(180)

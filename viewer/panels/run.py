@@ -15,18 +15,15 @@ from viewer.state import Session, number
 
 CONFIRM = 3000
 """How long a second press of Stop counts [ms]."""
+WIDE = {"source": "Source", "model": "Model", "frames": "Frames", "localisations": "Found"}
 CAPTIONS = {
-    "source": "Source",
-    "model": "Model",
-    "acquired": "Acquired",
-    "analysed": "Analysed",
     "rate_in": "Camera",
     "rate_out": "Analysis",
     "lag": "Lag",
+    "delay": "Delay",
     "missing": "Missing",
     "skipped": "Skipped",
     "spooled": "On disk",
-    "localisations": "Found",
     "elapsed": "Time",
 }
 COLOURS = {
@@ -80,7 +77,7 @@ class RunPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.state, self.figures, self.bar = QLabel(), Figures(CAPTIONS), QProgressBar()
+        self.state, self.figures, self.bar = QLabel(), Figures(CAPTIONS, WIDE), QProgressBar()
         self.warnings, self.answer = QLabel(), QLabel()
         self.start, self.pause, self.stop, self.mark = (
             QPushButton("Start"), QPushButton("Pause"), StopButton(), QPushButton("Mark"),
@@ -146,7 +143,8 @@ class RunPanel(QWidget):
         self.note.clear()
 
     def _write_state(self, session: Session) -> None:
-        colour = COLOURS.get(session.link, style.DIM)
+        paused = session.link is Link.LIVE and session.status.get("paused")
+        colour = style.WARN if paused else COLOURS.get(session.link, style.DIM)
         self.state.setText(f"<span style='color:{colour}'>●</span> &nbsp;<b>{state_in_words(session)}</b>")
         expected, analysed = number(session.status.get("expected")), number(session.status.get("analysed"))
         known = expected > 0 and analysed >= 0
@@ -184,21 +182,25 @@ def state_in_words(session: Session) -> str:
 
 def figures_in_words(status: Mapping[str, Any]) -> dict[str, str]:
     """Each figure of the run as it is written; a dash where it is not known."""
-    plain = {key: words(number(status.get(key))) for key in ("lag", "missing", "skipped", "localisations")}
+    plain = {key: words(number(status.get(key))) for key in ("lag", "missing", "skipped")}
+    found = number(status.get("localisations"))
     rates = {key: words(number(status.get(key)), "/s") for key in ("rate_in", "rate_out")}
     return plain | rates | {
         "source": str(status.get("source") or UNKNOWN),
         "model": str(status.get("model") or UNKNOWN),
-        "acquired": _of(status.get("acquired"), status.get("expected")),
-        "analysed": words(number(status.get("analysed"))),
-        "spooled": words(number(status.get("spooled"))),
+        "frames": _frames(status),
+        "localisations": f"{words(found)} localisations" if found >= 0 else UNKNOWN,
+        "spooled": words(number(status.get("spooled_frames"))),
+        "delay": words(number(status.get("delay_median")), "s"),
         "elapsed": duration(number(status.get("elapsed"))),
     }  # fmt: skip
 
 
-def _of(done: Any, expected: Any) -> str:
-    total = number(expected)
-    return words(number(done)) + (f" / {total:,.0f}" if total > 0 else "")
+def _frames(status: Mapping[str, Any]) -> str:
+    """``12,340 analysed of 20,000``; of those that came, where nobody knows how many will."""
+    analysed, came, expected = (number(status.get(key)) for key in ("analysed", "acquired", "expected"))
+    total = expected if expected > 0 else came
+    return f"{words(analysed)} analysed of {words(total)}" if analysed >= 0 else UNKNOWN
 
 
 def duration(seconds: float) -> str:
