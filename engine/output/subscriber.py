@@ -33,6 +33,8 @@ SILENCE = 2.0
 """Seconds without any message until the engine is asked how it is, in case the last one was lost."""
 HELD_BATCHES = 2000
 """Newer batches kept while older ones are fetched; more are fetched once more."""
+WAITING_MESSAGES = 100
+"""Messages that wait for poll; a client that does not call it loses what follows, and fetches it then."""
 CONNECT_ANEW = 5.0
 """Seconds after a refusal, upon which libzmq gives up, until another attempt."""
 PORTION = 200
@@ -46,7 +48,7 @@ REFUSED_WORDS = (
     "{endpoint} does not know this viewer's key and does not let it in. `liveloc keys FOLDER NAME` on the engine's "
     "computer makes one that it knows."
 )
-NO_GREETING_WORDS = "what answers at {endpoint} is no liveloc engine, or one that lets nobody in without a key"
+NO_GREETING_WORDS = "what is at {endpoint} hangs up: it is no liveloc engine, or one that lets nobody in without a key"
 
 
 @dataclass(frozen=True)
@@ -379,7 +381,9 @@ class Subscriber:
         elif event & (REFUSED | NO_GREETING):
             self._link_down(REFUSED_WORDS if event & REFUSED else NO_GREETING_WORDS)
             self._connect_after = self._clock() + CONNECT_ANEW
-        elif event & DOWN and (self._link is None or self._link.up):
+        elif event & DOWN and self._link is None:
+            self._link_down(NO_GREETING_WORDS)
+        elif event & DOWN and self._link is not None and self._link.up:
             self._link_down("the connection to {endpoint} is lost; it is tried again")
         elif event & NO_ENGINE and self._link is None:
             self._link_down("no engine answers at {endpoint} yet; it is tried again")
@@ -406,7 +410,7 @@ class _Sockets:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._listener, self._dealer = self._context.socket(zmq.SUB), self._context.socket(zmq.DEALER)
         for socket in (self._listener, self._dealer):
-            socket.linger = 0
+            socket.linger, socket.rcvhwm = 0, WAITING_MESSAGES
             socket.maxmsgsize = wire.LARGEST_PART
             socket.heartbeat_ivl, socket.heartbeat_timeout = HEARTBEAT, HEARTBEAT_TIMEOUT
             socket.reconnect_ivl, socket.reconnect_ivl_max = RECONNECT, RECONNECT_MOST
