@@ -25,6 +25,8 @@ UPLOAD = 65_536
 """Points that are written to the graphics memory in one advance."""
 FIRST_RATE = 500_000.0
 """Points a second that are expected to be drawn, before it has been measured."""
+FIRST_PORTION = 1000.0
+"""Points from which the portions of a new picture grow."""
 SLOWEST_RATE = 20_000.0
 GROWTH = 4.0
 """Most by which one portion may exceed the one before."""
@@ -96,7 +98,7 @@ class Scene:
         self._buffers, self._renderer, self._screen = PointBuffers(store), Renderer(), Screen()
         self._front: Picture | None = None
         self._back: Picture | None = None
-        self._rate, self._portion = FIRST_RATE, FIRST_RATE / 100
+        self._rate, self._portion = FIRST_RATE, FIRST_PORTION
         self._white = 0.0
         """What the contrast is on its way to."""
         self._looked, self._stale = -math.inf, True
@@ -211,7 +213,7 @@ class Scene:
         self._back = Picture(target, frame, margin, counts)
         if self._front and _alike(self._front, self._back):
             self._take_over(self._front, self._back)
-        self._portion = min(self._portion, self._rate / 100)
+        self._portion = FIRST_PORTION  # the rate of another view says little: most of its points may have been outside
 
     def _frame(self, target: Target) -> tuple[Frame, int]:
         """The image for a target, with a margin for points outside the window that reach into it."""

@@ -62,7 +62,7 @@ class Screen:
         gains = [self._bind(layer, unit, shown) for layer, unit in ((front, FRONT), (back, BACK))]
         self._program.set("gain", *gains)
         self._program.set("fade", fade)
-        self._program.set("front_whole", *(_inside(front) if front else (2.0, 2.0, -2.0, -2.0)))
+        self._program.set("front_whole", *(_inside(front) if front else (0.0, 0.0, 0.0, 0.0)))
         self._program.set("limits", *limits)
         self._program.set("gamma", look.gamma)
         self._program.set_int("by_value", int(values is not None))
@@ -85,6 +85,7 @@ class Screen:
         GL.glActiveTexture(GL.GL_TEXTURE0 + unit)
         GL.glBindTexture(GL.GL_TEXTURE_2D, sums.texture)
         self._program.set_int(name, unit)
+        self._program.set_int(f"has_{name}", int(layer is not None))
         self._program.set(f"{name}_at", *sums.frame.across(shown.left, shown.top, shown.width, shown.height))
         return layer.gain if layer else 0.0
 

@@ -9,6 +9,7 @@ uniform vec4 front_at, back_at;     // texture coordinate = xy + at * zw
 uniform vec4 front_whole;           // where front is complete: left, top, right, bottom as texture coordinates
 uniform vec2 gain;                  // of front and back: from sums to density [1/µm²]
 uniform float fade;                 // share of back where front is there
+uniform bool has_front, has_back;   // what is not there is not looked up: that is most of the work
 
 uniform sampler1D colours;
 uniform vec2 limits;                // densities shown black and at full brightness
@@ -20,9 +21,10 @@ const vec3 COLOURLESS = vec3(0.75); // where no localisation knows its value
 
 vec3 sums()
 {
+    vec3 newer = has_back ? texture(back, back_at.xy + at * back_at.zw).rgb * gain.y : vec3(0.0);
+    if (!has_front) return newer;
     vec2 spot = front_at.xy + at * front_at.zw;
     bool there = all(greaterThanEqual(spot, front_whole.xy)) && all(lessThanEqual(spot, front_whole.zw));
-    vec3 newer = texture(back, back_at.xy + at * back_at.zw).rgb * gain.y;
     return there ? mix(texture(front, spot).rgb * gain.x, newer, fade) : newer;
 }
 
