@@ -379,19 +379,29 @@ def _watch(settings: Settings, endless: bool) -> tuple[RunFolder, FrameSource, S
     """Run the engine on a live source to its end."""
     from engine.signals import termination_as_interrupt
 
-    with termination_as_interrupt(), _run_folder(settings) as folder, _live_source(settings, folder, endless) as source:
+    if settings.camera.estimate:
+        raise SettingsError(
+            "camera=estimate needs a recording to look at. Record a few hundred frames and estimate from them with "
+            "`liveloc replay STACK camera=estimate`, or give the camera: camera=ixon897 camera.pixel_size=100."
+        )
+    with termination_as_interrupt(), _live_source(settings, endless) as source:
         description = source.open()
-        if settings.camera.estimate:
-            raise SettingsError(
-                "camera=estimate needs a recording to look at. Record a few hundred frames and estimate from them with "
-                "`liveloc replay STACK camera=estimate`, or give the camera: camera=ixon897 camera.pixel_size=100."
-            )
         camera, notes = _camera(settings, source, description)
-        _warn(notes)
-        return folder, source, _analyse(source, camera, settings, folder, description, live=True)
+        with _run_folder(settings) as folder:
+            _warn(notes)
+            _save_raw_in(source, folder, settings)
+            return folder, source, _analyse(source, camera, settings, folder, description, live=True)
 
 
-def _live_source(settings: Settings, folder: RunFolder, endless: bool) -> FrameSource:
+def _save_raw_in(source: FrameSource, folder: RunFolder, settings: Settings) -> None:
+    """Raw frames that Micro-Manager saves go into the run folder, unless the user wants them elsewhere."""
+    from acquisition.micromanager_acquisition import MicroManagerAcquisitionSource
+
+    if isinstance(source, MicroManagerAcquisitionSource) and settings.source.save is None:
+        source.folder = folder.path / "raw"
+
+
+def _live_source(settings: Settings, endless: bool) -> FrameSource:
     """The source that the settings name, not yet open. One that is not endless gives ``dataset.frames``."""
     chosen, run = settings.source, settings.run
     if chosen.kind in ("follow", "recorded"):
@@ -408,8 +418,7 @@ def _live_source(settings: Settings, folder: RunFolder, endless: bool) -> FrameS
         return MicroManagerSource(chosen, run.roi, frames, core)
     from acquisition.micromanager_acquisition import MicroManagerAcquisitionSource
 
-    save = Path(chosen.save) if chosen.save else folder.path / "raw"
-    return MicroManagerAcquisitionSource(chosen, save, run.roi, frames, core)
+    return MicroManagerAcquisitionSource(chosen, Path(chosen.save or "raw"), run.roi, frames, core)
 
 
 def _blinking_core(settings: Settings) -> Callable[[], Any]:

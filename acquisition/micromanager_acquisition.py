@@ -50,7 +50,9 @@ class MicroManagerAcquisitionSource:
 
         ``core`` makes the core where it is not the one that the settings name.
         """
-        self._settings, self._folder, self._roi, self._frames = settings, folder, roi, frames
+        self.folder = folder
+        """Where the raw frames are saved; may be changed until ``blocks`` begins."""
+        self._settings, self._roi, self._frames = settings, roi, frames
         self._make_core = core or (lambda: connect(settings))
         self._stopped = threading.Event()
         self._images: queue.Queue[tuple[int, float, Pixels] | None] = queue.Queue(WAITING)
@@ -85,7 +87,7 @@ class MicroManagerAcquisitionSource:
             elif not ended and time.monotonic() - last > silence:
                 raise SourceStopped(
                     f"Micro-Manager's acquisition gave no frame for {silence:g} s. What came before is analysed, and "
-                    f"saved in {self._folder}. Check the camera; for a slower one set source.silence."
+                    f"saved in {self.folder}. Check the camera; for a slower one set source.silence."
                 )
         if self._error is not None and not self._stopped.is_set():
             raise self._error
@@ -107,7 +109,7 @@ class MicroManagerAcquisitionSource:
             thread.join(0.05)
         if thread.is_alive():
             log.warning(
-                "Micro-Manager did not finish %s within %g s: look whether it is complete", self._folder, FAREWELL
+                "Micro-Manager did not finish %s within %g s: look whether it is complete", self.folder, FAREWELL
             )
 
     def __enter__(self) -> Self:
@@ -137,7 +139,7 @@ class MicroManagerAcquisitionSource:
         from pycromanager import Acquisition
 
         try:
-            where = {"directory": str(self._folder.resolve()), "name": "raw"}
+            where = {"directory": str(self.folder.resolve()), "name": "raw"}
             with Acquisition(**where, image_process_fn=self._look, show_display=False) as acquisition:
                 for points in self._portions():
                     acquisition.acquire([{"axes": {"time": point}} for point in points])
@@ -148,7 +150,7 @@ class MicroManagerAcquisitionSource:
         except Exception as error:  # noqa: BLE001 (a driver may raise anything; it reaches the user in words)
             self._error = SourceStopped(
                 f"Micro-Manager's acquisition failed: {error}. What came before is analysed, and saved in "
-                f"{self._folder}. Check the camera and the disk."
+                f"{self.folder}. Check the camera and the disk."
             )
         finally:
             self._hand_on(None)
