@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.runtimes.runtime import usable_cores
+
 
 class Finding(NamedTuple):
     """One line of the doctor's table."""
@@ -30,11 +32,6 @@ def examine() -> Iterator[Finding]:
     yield gpu()
     yield torch_build()
     yield from onnx_runtime()
-
-
-def usable_cores() -> int:
-    """Cores that the system lets this process use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpu() -> Finding:

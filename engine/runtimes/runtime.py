@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,3 +36,8 @@ class Runtime(Protocol):
         ``valid`` (S + T,) tells which frames of state and block exist. Raises RuntimeUnavailable for a lost device.
         """
         ...
+
+
+def usable_cores() -> int:
+    """Processor cores that the system lets this process use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
