@@ -18,6 +18,8 @@ from viewer.points import CHUNK_ROWS, Chunk, PointStore
 
 POINT = np.dtype([("place", "<f4", 2), ("codes", "<u2", 4), ("more", "<u2", 2)])
 """A point as shaders/points.vert takes it."""
+OFFSETS = {name: place for name, (_, place, *_) in (POINT.fields or {}).items()}
+"""Where its parts begin [bytes]."""
 CODED = ("precision", "photons", "background", "probability")
 """Columns in ``codes``, in this order; z and frame are in ``more``."""
 FRAME_BITS = 16
@@ -128,8 +130,7 @@ def _new_piece() -> Piece:
     GL.glBufferData(GL.GL_ARRAY_BUFFER, CHUNK_ROWS * POINT.itemsize, None, GL.GL_DYNAMIC_DRAW)
     kinds = ((2, GL.GL_FLOAT, "place"), (4, GL.GL_UNSIGNED_SHORT, "codes"), (2, GL.GL_UNSIGNED_SHORT, "more"))
     for place, (numbers, kind, name) in enumerate(kinds):
-        assert POINT.fields is not None
-        offset = ctypes.c_void_p(POINT.fields[name][1])
+        offset = ctypes.c_void_p(OFFSETS[name])
         GL.glEnableVertexAttribArray(place)
         glVertexAttribPointer(place, numbers, kind, False, POINT.itemsize, offset)
     GL.glBindVertexArray(0)

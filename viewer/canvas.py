@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -27,8 +28,9 @@ from viewer.view import View, fitting
 
 logger = logging.getLogger(__name__)
 
-FRAME_SECONDS = 0.025
-"""Time for drawing points in one frame: with the rest of the window, about 30 frames a second while it works."""
+LEAST_SECONDS, MOST_SECONDS = 0.010, 0.030
+"""Time for drawing points in one frame: as long as the rest of the frame takes, within these. A graphics card then
+shows 60 frames a second, and a processor, where showing takes its time, still spends a good part of it on drawing."""
 NOTCH = 1.2
 """Zoom of one notch of the wheel."""
 NOTCH_ANGLE = 120
@@ -89,6 +91,9 @@ class Canvas(QOpenGLWidget):
         self._overlay, self._bar, self._tool = Overlay(self), True, "pan"
         self._rectangle: Rectangle | None = None
         self._grip: Grip | None = None
+        self._budget = LEAST_SECONDS
+        self._advanced = -math.inf
+        """When the scene last ended to draw; −∞ when it had nothing to draw."""
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.update)
@@ -256,11 +261,10 @@ class Canvas(QOpenGLWidget):
         if math.isfinite(wait):
             self._timer.start(math.ceil(wait * 1000))
 
-    def resizeEvent(self, a0: QResizeEvent | None) -> None:
+    def resizeEvent(self, e: QResizeEvent | None) -> None:
         """Called by Qt."""
-        assert a0 is not None
-        super().resizeEvent(a0)
-        self._overlay.resize(a0.size())
+        super().resizeEvent(e)
+        self._overlay.resize(self.size())
         if self._follows:
             self.fit()
         self._place_marks()
@@ -329,7 +333,12 @@ class Canvas(QOpenGLWidget):
             return math.inf
         self._current = True
         self._scene.drawing, self._scene.look = self._drawing, self._look
-        return self._scene.advance(self._view, self.pixels, FRAME_SECONDS)
+        rest = time.perf_counter() - self._advanced
+        if rest < 1:
+            self._budget = min(max(rest, LEAST_SECONDS), MOST_SECONDS)
+        wait = self._scene.advance(self._view, self.pixels, self._budget)
+        self._advanced = time.perf_counter() if wait == 0 else -math.inf
+        return wait
 
     def _draw_soon(self) -> None:
         self._current = False

@@ -45,6 +45,10 @@ def _qt_runs() -> bool:
     return gui is not None and gui.QGuiApplication.instance() is not None
 
 
+def _has_screen() -> bool:
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
 def _egl() -> ctypes.CDLL | None:
     name = ctypes.util.find_library("EGL")
     if sys.platform != "linux" or name is None:
@@ -129,6 +133,8 @@ def _qt_context() -> Iterator[None]:
         raise RuntimeUnavailable(
             "OpenGL can be had neither from EGL nor from Qt. Install the viewer group: pip install liveloc[viewer]."
         ) from error
+    if not (_qt_runs() or _has_screen()):  # Qt would end the process
+        raise RuntimeUnavailable("there is neither a screen nor EGL, which needs none. Install libegl1.")
     application = QGuiApplication.instance() or QGuiApplication([])
     kind = QSurfaceFormat()
     kind.setVersion(MAJOR, MINOR)

@@ -56,12 +56,12 @@ LARGEST = 3e38
 
 
 def _compiled(name: str, kind: Any) -> int:
-    shader: int = GL.glCreateShader(kind)
+    shader: Any = GL.glCreateShader(kind)
     GL.glShaderSource(shader, (SHADERS / name).read_text(encoding="utf-8"))
     GL.glCompileShader(shader)
     if not GL.glGetShaderiv(shader, GL.GL_COMPILE_STATUS):
         raise RuntimeUnavailable(_refused(name, GL.glGetShaderInfoLog(shader)))
-    return shader
+    return int(shader)
 
 
 def _refused(name: str, log: bytes | str) -> str:

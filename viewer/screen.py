@@ -82,7 +82,7 @@ class Screen:
         """Bind a layer's texture to a unit; its gain."""
         sums = layer.sums if layer else self._nothing
         name = ("front", "back")[unit]
-        GL.glActiveTexture(GL.GL_TEXTURE0 + unit)
+        GL.glActiveTexture(int(GL.GL_TEXTURE0) + unit)
         GL.glBindTexture(GL.GL_TEXTURE_2D, sums.texture)
         self._program.set_int(name, unit)
         self._program.set_int(f"has_{name}", int(layer is not None))
@@ -90,7 +90,7 @@ class Screen:
         return layer.gain if layer else 0.0
 
     def _load_colours(self, name: str) -> None:
-        GL.glActiveTexture(GL.GL_TEXTURE0 + MAP)
+        GL.glActiveTexture(int(GL.GL_TEXTURE0) + MAP)
         GL.glBindTexture(GL.GL_TEXTURE_1D, self._map)
         self._program.set_int("colours", MAP)
         if name == self._colours:

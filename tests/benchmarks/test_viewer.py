@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +80,7 @@ class Table:
 def table(request: pytest.FixtureRequest) -> Iterator[Table]:
     made = Table()
     yield made
-    capture = request.config.pluginmanager.getplugin("capturemanager")
+    capture: Any = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         made.print()
 
@@ -90,7 +90,8 @@ def device(table: Table) -> Iterator[str]:
     with offscreen():
         from OpenGL import GL  # type: ignore[import-untyped]
 
-        name: str = GL.glGetString(GL.GL_RENDERER).decode()
+        renderer: Any = GL.glGetString(GL.GL_RENDERER)
+        name: str = renderer.decode()
         table.rows.append(("drawn by", name))
         WINDOW[0] = _window()
         _warm_up()

@@ -238,6 +238,7 @@ def test_the_pointer_reads_out_where_it_is(canvas: Canvas, qtbot: QtBot) -> None
     settle(canvas, qtbot)
     with qtbot.waitSignal(canvas.hovered) as told:
         send(canvas, "MouseMove", (250, 170))
+    assert told.args is not None
     x, y, density = told.args
     assert (x, y) == pytest.approx((500.0, 200.0))
     assert density == pytest.approx(5 / (2 * math.pi * 0.05**2), rel=0.15)
@@ -266,6 +267,7 @@ def test_filters_and_modes_change_the_picture(canvas: Canvas, qtbot: QtBot) -> N
 def test_contrast_is_told(canvas: Canvas, qtbot: QtBot) -> None:
     with qtbot.waitSignal(canvas.contrast_changed, timeout=10_000) as told:
         canvas.append(scattered(1000))
+    assert told.args is not None
     assert told.args[0] == 0 < told.args[1]
 
 

@@ -226,6 +226,20 @@ def test_deep_in_a_point_it_is_round_and_in_its_place() -> None:
     scene.delete()
 
 
+def test_deep_in_a_histogram_its_bins_are_squares() -> None:
+    """A bin of 400 pixels, wider than the largest square that the card draws."""
+    from viewer.renderer import Drawing
+
+    store = store_of(batch_of([5010.0] * 2, [5010.0] * 2))
+    scene = scene_of(store)
+    scene.drawing, scene.look = Drawing("histogram", 20.0), Look(colours="gray", gamma=1.0, limits=(0.0, 10_000.0))
+    settle(scene, View(5000.0, 5005.0, 0.05))  # shows 8 by 6 nm; the bin begins at 5000
+    picture = shown(scene)[..., 0]
+    assert picture[:, 84:].min() == pytest.approx(0.5, abs=0.01)
+    assert picture[:, :76].max() == 0
+    scene.delete()
+
+
 def test_contrast_finds_its_level_and_keeps_still() -> None:
     store = store_of(scattered(20_000))
     scene = scene_of(store)
