@@ -225,17 +225,14 @@ class Subscriber:
                 events, self._events = self._events, []
                 return events
 
-    def command(
-        self, command: str, text: str | None = None, value: float | None = None, enabled: bool | None = None
-    ) -> int:
-        """Ask the engine to start, pause, stop, mark (``text``) or change feedback (``value``, ``enabled``).
+    def command(self, command: str, **arguments: Any) -> int:
+        """Ask the engine to start, pause, stop (``text``: why), mark (``text``) or change the feedback's target
+        (``value`` [1/µm²], ``enabled``).
 
         Gives the id that Answered will carry. Raises WireError where there is no connection.
         """
-        arguments = {"command": command, "text": text, "value": value, "enabled": enabled}
-        given = {name: entry for name, entry in arguments.items() if entry is not None}
         number = self._next_id()
-        if not self._sockets.ask(Request(wire.COMMAND, number, given)):
+        if not self._sockets.ask(Request(wire.COMMAND, number, {**arguments, "command": command})):
             raise WireError(f"{self.endpoint} is not connected: {command} was not sent. Try again once it is.")
         self._commands[number] = command
         return number

@@ -328,8 +328,8 @@ def _json(header: Mapping[str, Any], limit: int) -> bytes:
 
 def plain(value: Any) -> Any:
     """``value`` in JSON's own terms: numbers that are not finite become null, numpy's become Python's, others text."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,15 @@ import zmq
 from config.errors import RunError, SettingsError
 from config.schema import WireSettings
 from engine.localisations import empty_batch
+from engine.observer import ObservedLocaliser
 from engine.output import wire
 from engine.output.keys import make_keys
+from engine.output.preview import PreviewObserver
 from engine.output.publisher import Publisher
 from engine.output.recorder import Recorder, read_log
 from engine.output.subscriber import Answered, Began, Linked, PreviewCame, QualityCame, StatusCame
+from engine.pipeline import Pipeline
+from tests.engine.doubles import FakeLocaliser, FakeSource
 from tests.engine.output.live_wire import (
     PATIENCE,
     Asker,
@@ -156,12 +162,16 @@ def test_commands_are_carried_out_or_refused_with_the_reason(log: Path) -> None:
         ids = [
             reader.subscriber.command("mark", text="laser on"),
             reader.subscriber.command("stop"),
-            reader.subscriber.command("target", value=2.5),
+            reader.subscriber.command("target", value=2.5, enabled=True),
             reader.subscriber.command("fly"),
         ]
         reader.until(lambda: len(reader.of(Answered)) == 4)
         answers = {answer.id: answer.reason for answer in reader.of(Answered)}
-        assert handler.commands == [("mark", {"text": "laser on"}), ("stop", {}), ("target", {"value": 2.5})]
+        assert handler.commands == [
+            ("mark", {"text": "laser on"}),
+            ("stop", {}),
+            ("target", {"value": 2.5, "enabled": True}),
+        ]
         assert answers[ids[0]] is None
         assert answers[ids[1]] == "not now"
         assert "a bug" in (answers[ids[2]] or "")
@@ -195,6 +205,43 @@ def test_a_command_that_hangs_holds_nobody_up_and_too_many_are_refused(log: Path
         handler.gate.set()
         answered = [asker.receive().kind for _ in range(29)]
         assert wire.DONE in answered
+
+
+def test_a_run_is_watched_and_ended_from_outside(log: Path) -> None:
+    """Everything together: source, localiser, recorder, publisher, previews, and a client with commands."""
+    recorder = Recorder(log, {"run_id": "run"})
+    source, localiser = FakeSource(itertools.count()), FakeLocaliser(future=4, delay=0.002)
+    with ExitStack() as stack:
+
+        class Late:
+            """The publisher is made before the pipeline that it passes commands to."""
+
+            def handle(self, command: str, arguments: Mapping[str, Any]) -> None:
+                pipeline.handle(command, arguments)
+
+        publisher = stack.enter_context(Publisher(log, "run", WireSettings(port=0), dict, Late()))
+        observed = ObservedLocaliser(localiser, [PreviewObserver(publisher.send_preview, 20, 4)])
+        pipeline = Pipeline(source, observed, recorder, [publisher], block=4)
+        running = threading.Thread(
+            target=pipeline.run, args=(lambda status: publisher.send_status(status.figures()),), daemon=True
+        )
+        running.start()
+        reader = stack.enter_context(reading(publisher.endpoint))
+        reader.until(lambda: reader.batches and reader.of(PreviewCame))
+        reader.subscriber.command("mark", text="here")
+        reader.subscriber.command("stop", text="seen enough")
+        reader.until(lambda: len(reader.of(Answered)) == 2)
+        running.join(PATIENCE)
+        publisher.send_status(pipeline.status().figures())
+        reader.until(lambda: reader.of(StatusCame) and reader.of(StatusCame)[-1].status["state"] == "stopped")
+        assert reader.of(StatusCame)[-1].status["end_reason"] == "stopped: seen enough"
+        assert pipeline.status().marks[0].text == "here"
+        recorded = read_log(log)
+        reader.until(lambda: reader.table.num_rows == recorded.num_rows)
+        assert_complete(reader, log)
+        for came in reader.of(PreviewCame):
+            assert came.preview.rows["frame"].to_pylist() == [came.preview.frame]
+            assert np.all(came.preview.pixels == came.preview.frame % 65536)
 
 
 MALFORMED = [

@@ -85,9 +85,15 @@ def test_other_pixels_are_clipped_to_uint16(pixels: np.ndarray[Any, Any], expect
 
 
 def test_numbers_that_are_not_finite_travel_as_null() -> None:
-    values = {"a": math.nan, "b": [math.inf, np.float32(1.5)], "c": np.int64(4), "d": {"e": -math.inf}}
+    values = {
+        "a": math.nan,
+        "b": [math.inf, np.float32(1.5)],
+        "c": np.int64(4),
+        "d": {"e": -math.inf},
+        "f": np.array([[1.0, np.nan]]),
+    }
     message = wire.decode(wire.encode(Message(wire.QUALITY, "r", 0, {"quality": values})))
-    assert wire.figures(message) == {"a": None, "b": [None, 1.5], "c": 4, "d": {"e": None}}
+    assert wire.figures(message) == {"a": None, "b": [None, 1.5], "c": 4, "d": {"e": None}, "f": [[1.0, None]]}
 
 
 @given(name=st.none() | TEXT | st.integers(), arguments=st.dictionaries(TEXT.map("x".__add__), JSON, max_size=4))
@@ -286,3 +292,22 @@ def test_what_is_no_endpoint_is_a_wire_error(text: str) -> None:
 )
 def test_loopback_is_this_computer_alone(address: str, loopback: bool) -> None:
     assert wire.is_loopback(address) is loopback
+
+
+def documented(field: str, page: str) -> bool:
+    return f"`{field}`" in page
+
+
+def test_the_documentation_names_everything_that_travels(pytestconfig: pytest.Config) -> None:
+    from engine.monitor.figures import QUALITY_SCHEMA
+    from engine.output.table import describe_field
+    from engine.pipeline import Pipeline
+    from tests.engine.doubles import FakeLocaliser, FakeSink, FakeSource
+
+    page = (pytestconfig.rootpath / "docs" / "wire.md").read_text(encoding="utf-8")
+    status = Pipeline(FakeSource([]), FakeLocaliser(), FakeSink()).status().figures()
+    facts = describe_field("r", 1.0, 1, 1, 1, 1.0)
+    preview, _ = wire.preview_parts(Preview(0, np.zeros((1, 1), np.uint8), empty_batch()))
+    kinds = {*wire.PUBLISHED, *wire.ANSWERS, *wire.REQUESTS, *wire.COMMANDS}
+    names = {*status, *facts, *preview, *kinds, *QUALITY_SCHEMA.names, *LOCALISATION_SCHEMA.names, *HEADER}
+    assert [name for name in sorted(names) if not documented(name, page)] == []
