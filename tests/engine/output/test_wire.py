@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 
 from config.errors import WireError
 from engine.localisations import LOCALISATION_SCHEMA, empty_batch
+from engine.monitor.figures import QUALITY_SCHEMA
 from engine.output import wire
+from engine.output.table import describe_field
 from engine.output.wire import Message, Preview, Request
+from engine.pipeline import Pipeline
+from tests.engine.doubles import FakeLocaliser, FakeSink, FakeSource
 
 MakeBatch = Callable[..., pa.RecordBatch]
 
@@ -243,7 +247,7 @@ def test_random_headers_raise_nothing_else(header: dict[str, Any]) -> None:
     read_everything([b"preview", json.dumps(header).encode(), b"", b""])
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_damaged_messages_raise_nothing_else(data: st.DataObject, make_batch: MakeBatch) -> None:
     pixels = np.zeros((3, 4), np.uint8)
@@ -299,11 +303,6 @@ def documented(field: str, page: str) -> bool:
 
 
 def test_the_documentation_names_everything_that_travels(pytestconfig: pytest.Config) -> None:
-    from engine.monitor.figures import QUALITY_SCHEMA
-    from engine.output.table import describe_field
-    from engine.pipeline import Pipeline
-    from tests.engine.doubles import FakeLocaliser, FakeSink, FakeSource
-
     page = (pytestconfig.rootpath / "docs" / "wire.md").read_text(encoding="utf-8")
     status = Pipeline(FakeSource([]), FakeLocaliser(), FakeSink()).status().figures()
     facts = describe_field("r", 1.0, 1, 1, 1, 1.0)
