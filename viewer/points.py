@@ -214,7 +214,9 @@ class PointStore:
 
     def histogram(self, column: str, bins: int = 128, limits: tuple[float, float] | None = None) -> Histogram:
         """Of all points, filtered or not, within ``limits`` or else the extent; constant cost."""
-        low, high = limits or self._wide_extent(column)
+        low, high = limits or self.extent(column)
+        if limits is None and column == "frame":
+            high += 1  # the last frame has a width
         tally = self._frames if column == "frame" else self._tallies[column]
         return tally.histogram(bins, low, high)
 
@@ -281,13 +283,6 @@ class PointStore:
         for name, tally in self._tallies.items():
             tally.add(chunk.column(name, chunk.rows - rows))
         self._frames.add(chunk.column("frame", chunk.rows - rows))
-
-    def _wide_extent(self, column: str) -> tuple[float, float]:
-        """The extent, with some width to draw where all values are the same."""
-        low, high = self.extent(column)
-        if column == "frame":
-            return low, high + 1
-        return low, high
 
     def _mask(self, chunk: Chunk, start: int = 0) -> Mask:
         """(rows − start,) which rows the filters show."""

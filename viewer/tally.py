@@ -34,16 +34,6 @@ class Tally:
         self._scale = scale
         self._counts = np.zeros(TOP + 1, np.int64)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory [bytes], whatever the number of points."""
-        return self._counts.nbytes
-
-    @property
-    def known(self) -> int:
-        """Values that are known."""
-        return int(self._counts[UNKNOWN + 1 :].sum())
-
     def add(self, values: NDArray[Any]) -> None:
         """Count (N,) values."""
         self._counts += np.bincount(self._scale.encode(values), minlength=TOP + 1)
@@ -75,11 +65,6 @@ class FrameTally:
         self._start = 0
         """First frame of the first bin."""
         self._extent: tuple[int, int] | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Memory [bytes]."""
-        return self._counts.nbytes
 
     def add(self, frames: NDArray[np.int64]) -> None:
         """Count (N,) frame numbers."""
