@@ -43,6 +43,7 @@ def build_menus(window: Window) -> None:
 def _file_entries(window: Window) -> list[Entry | None]:
     return [
         Entry("Open file …", "Ctrl+O", window.ask_file),
+        Entry("Open file with a given pixel size …", "", window.ask_sized_file),
         Entry("Open run folder …", "Ctrl+Shift+O", window.ask_folder),
         Entry("Connect …", "Ctrl+L", window.ask_endpoint),
         None,

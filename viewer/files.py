@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from config.errors import TableError
 from engine.localisations import LOCALISATION_SCHEMA
-from engine.output.formats import format_of, read_table
+from engine.output.formats import FORMATS, format_of, read_table
 from engine.output.recorder import LogTail
 from engine.output.table import (
     describe_field,
@@ -41,7 +41,7 @@ QUALITY, QUALITY_STREAM = "quality.parquet", "quality.arrows"
 """A run's figures of quality over time: the table made at its end, and the stream that is there until then."""
 PORTION = 100_000
 """Rows of a file that the window gets at once: few enough that it stays awake, enough that it is soon done."""
-ADDRESS = re.compile(r"(tcp://)?([^:/\\\s]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}|tcp://\S+")
+ADDRESS = re.compile(r"(tcp://)?([^:/\\\s]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}|tcp://.*")
 """An engine's address, as against the name of a folder; ``C:\\data`` is none."""
 LOOK_EVERY = 0.2
 """Time between two looks at a growing log [s]."""
@@ -275,8 +275,10 @@ def status_of(account: Mapping[str, Any]) -> Mapping[str, Any]:
 def read_quality(folder: Path) -> list[Mapping[str, Any]]:
     """The figures of a run, row by row; none where there are none or they are unreadable, which is said in the log."""
     for name, read in ((QUALITY, pq.read_table), (QUALITY_STREAM, _whole_batches)):
+        if not (folder / name).is_file():
+            continue
         try:
-            return list(read(folder / name).to_pylist()) if (folder / name).is_file() else []
+            return list(read(folder / name).to_pylist())
         except (pa.ArrowInvalid, OSError) as error:
             logger.warning("%s cannot be read: %s", folder / name, error)
     return []
@@ -304,6 +306,8 @@ def open_feed(target: str, keys: Path | None = None, pixel_size: float | None = 
     if path.is_file():
         format_of(path)
         return FileFeed(path, pixel_size)
+    if path.suffix.lower() in FORMATS and not path.exists():
+        raise TableError(f"there is no file {path}. Check the name.")
     if path.is_dir() or (not ADDRESS.fullmatch(target) and path.parent.is_dir()):
         return RunFeed(path, keys)
     return WireFeed(target, keys)

@@ -45,7 +45,7 @@ class Intake(QObject):
     def complete(self) -> bool:
         """Whether everything that there is has been taken in: a whole file or run, or all that a live one has."""
         whole = self.session.link in (Link.LIVE, Link.ENDED, Link.DONE, Link.FAILED, Link.LOST, Link.STALE)
-        return whole and self.feed is not None and self.feed.drained
+        return whole and (self.feed is None or self.feed.drained)
 
     def open(self, feed: Feed) -> None:
         """Show what ``feed`` brings, instead of whatever was shown before."""

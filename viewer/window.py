@@ -21,7 +21,7 @@ from typing import Any
 
 from PyQt5.QtCore import QByteArray, Qt, QTimer
 from PyQt5.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
-from PyQt5.QtWidgets import QApplication, QDialog, QFileDialog, QLabel, QMainWindow, QMessageBox, QWidget
+from PyQt5.QtWidgets import QApplication, QDialog, QFileDialog, QInputDialog, QLabel, QMainWindow, QMessageBox, QWidget
 
 from config.errors import LivelocError
 from engine.output.formats import FORMATS, write_table
@@ -31,7 +31,7 @@ from viewer.actions import build_menus
 from viewer.background import Background
 from viewer.canvas import Canvas
 from viewer.dialogs import KINDS, ConnectDialog, ExportDialog, with_suffix
-from viewer.feed import Link, PreviewCame
+from viewer.feed import Link, LinkChanged, PreviewCame
 from viewer.files import FileFeed, open_feed
 from viewer.intake import Intake
 from viewer.legend import Legend
@@ -130,7 +130,7 @@ class Window(QMainWindow):
         try:
             feed = open_feed(target, keys, pixel_size)
         except LivelocError as error:
-            self.say(str(error), bad=True)
+            self._refuse(str(error))
             return
         self.settings.remember(target)
         if Path(target).exists():
@@ -224,6 +224,13 @@ class Window(QMainWindow):
         words = f"written: {table.num_rows:,} localisations to {path}"
         self.background.start(lambda: write_table(table, path), words)
 
+    def _refuse(self, words: str) -> None:
+        """Something cannot be opened; what is open stays."""
+        self.say(words, bad=True)
+        if self.intake.feed is None:
+            self.session.take(LinkChanged(Link.FAILED, words))
+            self._show_session()
+
     def save_screenshot(self, path: Path) -> None:
         """Write a picture of the window."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -240,12 +247,20 @@ class Window(QMainWindow):
 
     # Questions to the user.
 
-    def ask_file(self) -> None:
-        """Which file to open."""
+    def ask_file(self, pixel_size: float | None = None) -> None:
+        """Which file to open; ``pixel_size`` [nm] where it does not tell it."""
         kinds = " ".join(f"*{suffix}" for suffix in FORMATS)
         path, _ = QFileDialog.getOpenFileName(self, "Open a table", self.settings.folder, f"Tables ({kinds});;All (*)")
         if path:
-            self.open(path)
+            self.open(path, pixel_size=pixel_size)
+
+    def ask_sized_file(self) -> None:
+        """The camera's pixel size, then which file to open: some formats measure in pixels and do not tell theirs."""
+        pixel, well = QInputDialog.getDouble(
+            self, "Pixel size", "Width of a camera pixel [nm]", 100.0, 1.0, 10_000.0, 2
+        )
+        if well:
+            self.ask_file(pixel)
 
     def ask_folder(self) -> None:
         """Which run folder to open."""
@@ -335,7 +350,7 @@ class Window(QMainWindow):
         bar = self.statusBar()
         assert bar is not None
         bar.setSizeGripEnabled(False)
-        for label, width in ((self.readout, 330), (self.scale, 110), (self.counts, 270)):
+        for label, width in ((self.readout, 220), (self.scale, 100), (self.counts, 250)):
             label.setObjectName("caption")
             label.setMinimumWidth(width)
             label.setContentsMargins(0, 0, 10, 0)

@@ -43,7 +43,7 @@ class FeedbackPanel(QWidget):
             self._told = target
             self.target.setValue(target)
         density = session.quality.newest("density")
-        self.figures.show_value("density", words(density, "1/µm²"))
+        self.figures.show_value("density", words(density, "/µm²"))
         self.figures.show_value("power", words(number(facts.get("power")), str(facts.get("unit") or "")))
         state = str(facts.get("note") or facts.get("state") or "")
         self.note.setText(state if there else "This run moves no activation light.")

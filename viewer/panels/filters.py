@@ -11,7 +11,7 @@ import pyqtgraph as pg  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PyQt5.QtCore import Qt, pyqtSignal
 from PyQt5.QtGui import QColor, QDoubleValidator
-from PyQt5.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 from superqt import QDoubleRangeSlider
 
 from viewer import style
@@ -45,7 +45,7 @@ FILTERABLE = (
     Filterable("photons", "Photons", "", 0),
     Filterable("frame", "Frame", "", 0),
     Filterable("z", "z", "nm", 0),
-    Filterable("background", "Background", "photons/pixel", 1),
+    Filterable("background", "Background", "ph/px", 1),
 )
 
 
@@ -136,11 +136,13 @@ class FilterRow(QWidget):
         row = QHBoxLayout()
         row.setSpacing(4)
         title = QLabel(self._about.title)
+        unit = caption(self._about.unit)
+        unit.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         row.addWidget(title)
-        row.addWidget(caption(self._about.unit), 1)
+        row.addWidget(unit, 1)
         for edit, hint in ((self.low, "min"), (self.high, "max")):
             edit.setPlaceholderText(hint)
-            edit.setFixedWidth(62)
+            edit.setFixedWidth(58)
             edit.setAlignment(Qt.AlignmentFlag.AlignRight)
             edit.setValidator(_validator(edit))
             edit.setToolTip(f"{self._about.title}: {hint}imum that is shown; empty for no limit")

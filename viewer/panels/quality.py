@@ -9,7 +9,7 @@ import numpy as np
 import pyqtgraph as pg  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PyQt5.QtCore import Qt
-from PyQt5.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from viewer import style
 from viewer.panels.parts import Plot, words
@@ -17,6 +17,10 @@ from viewer.state import History
 
 SECONDS = "time"
 """The figure that runs along every plot [s]."""
+STEPS = (10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000)
+"""Between two ticks of the time axis [s]."""
+MOST_TICKS = 5
+"""On the time axis."""
 AXIS = 38
 """Width of the numbers at the left [px]: fixed, so that the plots stay where they are."""
 
@@ -39,7 +43,7 @@ class Curves:
 
 PLOTS = (
     Curves("Localisations per frame", "", ("localisations_per_frame",)),
-    Curves("Density", "1/µm²", ("density",), target="target"),
+    Curves("Density", "/µm²", ("density",), target="target"),
     Curves("Precision", "nm", ("precision",)),
     Curves("Background", "photons/pixel", ("background",)),
     Curves("Drift", "nm", ("drift_x", "drift_y"), ("x", "y"), from_zero=False),
@@ -48,7 +52,12 @@ PLOTS = (
 
 
 class TimeAxis(pg.AxisItem):  # type: ignore[misc]
-    """Seconds as minutes and seconds."""
+    """Seconds as minutes and seconds, with ticks at round times."""
+
+    def tickSpacing(self, minVal: float, maxVal: float, size: float) -> list[tuple[float, float]]:  # noqa: ARG002, N802
+        """Called by pyqtgraph."""
+        span = maxVal - minVal
+        return [(next((step for step in STEPS if span / step <= MOST_TICKS), 10 * STEPS[-1]), 0)]
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:  # noqa: ARG002, N802
         """Called by pyqtgraph."""
@@ -63,6 +72,7 @@ class CurvePlot(QWidget):
         self._about = about
         self._title, self._plot = QLabel(), Plot(74, bottom=TimeAxis("bottom"))
         self._title.setTextFormat(Qt.TextFormat.RichText)
+        self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._lines = [self._line(colour) for colour, _ in zip(style.CURVES, about.figures, strict=False)]
         self._target = pg.PlotDataItem(pen=pg.mkPen(style.DIM, style=Qt.PenStyle.DashLine))
         self._plot.addItem(self._target)
