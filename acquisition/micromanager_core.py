@@ -62,13 +62,20 @@ def connect(settings: SourceSettings) -> Core:
     return _start_core(settings) if settings.backend == "python" else _remote_core(settings.port)
 
 
+def is_listening(port: int) -> bool:
+    """Whether anything on this computer answers there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), SERVER_PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
 def _remote_core(port: int) -> Core:
     from mmpycorex import Core as RemoteCore
 
-    try:
-        socket.create_connection(("127.0.0.1", port), SERVER_PATIENCE).close()
-    except OSError as error:
-        raise SourceError(f"no Micro-Manager answers on port {port}. {START_MICROMANAGER}.") from error
+    if not is_listening(port):
+        raise SourceError(f"no Micro-Manager answers on port {port}. {START_MICROMANAGER}.")
     try:
         return RemoteCore(port=port)
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -11,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from acquisition.micromanager_core import is_listening
+from config.schema import SourceSettings
 from engine.runtimes.runtime import usable_cores
 
 
@@ -32,6 +35,18 @@ def examine() -> Iterator[Finding]:
     yield gpu()
     yield torch_build()
     yield from onnx_runtime()
+    yield micromanager()
+
+
+def micromanager() -> Finding:
+    """What is needed to drive a camera, and whether a Micro-Manager is running."""
+    if importlib.util.find_spec("pycromanager") is None:
+        return Finding("Micro-Manager", "not installed: pip install 'liveloc[micromanager]'", good=False)
+    installed = f"pycromanager {version('pycromanager')}"
+    port = SourceSettings().port
+    if is_listening(port):
+        return Finding("Micro-Manager", f"{installed}; a server answers on port {port}")
+    return Finding("Micro-Manager", f"{installed}; not running, or its server is off (nothing on port {port})")
 
 
 def gpu() -> Finding:
