@@ -152,7 +152,7 @@ def _fit(count: int, shifts: dict[tuple[int, int], Floats]) -> Floats:
     linked = np.zeros((count, count))
     linked[first, second] = 1
     group = connected_components(linked, directed=False)[1]
-    weights = np.ones(len(found))
+    weights, solved = np.ones(len(found)), places
     for _ in range(ROUNDS):
         solved = _solve(count, first, second, found, weights)
         weights = 1 / (1 + ((solved[second] - solved[first] - found) ** 2).sum(1) / TOLERANCE**2)
@@ -162,12 +162,12 @@ def _fit(count: int, shifts: dict[tuple[int, int], Floats]) -> Floats:
 
 def _solve(count: int, first: NDArray[np.int64], second: NDArray[np.int64], shifts: Floats, weights: Floats) -> Floats:
     """(count, 2) places of least weighted squares, the first at 0, by their normal equations: the pairs' Laplacian."""
-    matrix, right = np.eye(count) * LOOSE, np.zeros((count, 2))
+    matrix, right = np.diag(np.full(count, LOOSE)), np.zeros((count, 2))
     np.add.at(matrix, (first, first), weights)
     np.add.at(matrix, (second, second), weights)
     np.add.at(matrix, (first, second), -weights)
     np.add.at(matrix, (second, first), -weights)
     np.add.at(right, second, weights[:, None] * shifts)
     np.add.at(right, first, -weights[:, None] * shifts)
-    solved: Floats = np.linalg.solve(matrix, right)
-    return solved - solved[0]
+    solved = np.linalg.solve(matrix, right)
+    return np.asarray(solved - solved[0], np.float64)

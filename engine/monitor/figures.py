@@ -29,6 +29,8 @@ PLACES = ("x", "y", "sigma_x", "sigma_y")
 """Columns that drift is found by."""
 SEGMENT = 200
 """Fewest localisations of a segment that drift is looked for in; a sparser one takes more time of data."""
+MOST = 200_000
+"""About the most; of more, every n-th is taken."""
 
 _UNITS = {
     "time": (pa.float64(), "s"),
@@ -180,14 +182,16 @@ class QualityMeter:
         """Add to the halves and to the segment."""
         rows = window.rows
         self._correlation.add(rows["frame"], rows["x"].astype(np.float64), rows["y"].astype(np.float64))
-        self._segment.append(rows)
+        most = max(SEGMENT, int(MOST * self._settings.every / self._settings.frc_every))
+        step = -(-len(rows["frame"]) // most) or 1
+        self._segment.append({name: rows[name][::step].astype(np.float64) for name in PLACES})
 
     def _estimate(self) -> None:
         """Drift and resolution from what has come so far."""
         self.resolution, self.estimates = self._correlation.resolution(), self.estimates + 1
-        if sum(len(part["frame"]) for part in self._segment) >= SEGMENT:
+        if sum(len(part["x"]) for part in self._segment) >= SEGMENT:
             columns = (np.concatenate([part[name] for part in self._segment]) for name in PLACES)
-            self._place = self._drift.add(*(values.astype(np.float64) for values in columns)) or (None, None)
+            self._place = self._drift.add(*columns) or (None, None)
             self._segment = []
 
     def _psf_sigma(self, window: Window) -> float | None:

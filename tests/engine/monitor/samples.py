@@ -10,8 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from acquisition.camera import Camera
-from acquisition.source import Frames, SourceDescription
+from acquisition.source import Frames, Pixels, SourceDescription
 from engine.localisations import LOCALISATION_SCHEMA
+from engine.monitor.windows import Seen
 from engine.runtimes.model_file import ModelDescription
 
 CAMERA = Camera("test", 100.0, 1.0, 1.0, 1.0, 100.0)
@@ -28,7 +29,15 @@ def source(height: int = 40, width: int = 60, exposure: float | None = 10.0) -> 
 def frames(first: int, count: int, height: int = 40, width: int = 60, times: float = np.nan) -> Frames:
     """``times``: seconds between frames, NaN for a source that does not know."""
     numbers = np.arange(first, first + count)
-    return Frames(np.full((count, height, width), 100, np.uint16), numbers, (numbers + 1.0) * times)
+    pixels = np.full((count, height, width), 100, np.uint16)
+    return Frames(pixels, numbers, (numbers.astype(np.float64) + 1) * times)
+
+
+def seen(
+    numbers: NDArray[np.int64], interval: float, rows: pa.RecordBatch, pictures: dict[int, Pixels] | None = None
+) -> Seen:
+    """Frames that came every ``interval`` seconds, and the rows that were decided with them."""
+    return Seen(numbers, numbers.astype(np.float64) * interval, rows, pictures or {})
 
 
 def batch(columns: Mapping[str, NDArray[Any]]) -> pa.RecordBatch:

@@ -11,16 +11,16 @@ from config.compose import compose
 from config.schema import MonitorSettings
 from engine.localisations import empty_batch
 from engine.monitor.figures import QUALITY_SCHEMA, Field, Quality, QualityMeter, density_map
-from engine.monitor.windows import Seen, Window, Windows
+from engine.monitor.windows import Window, Windows
 from simulation.dataset import make_simulator
-from tests.engine.monitor.samples import CAMERA, MODEL, batch, even_rows, on_lines, source
+from tests.engine.monitor.samples import CAMERA, MODEL, batch, even_rows, on_lines, seen, source
 
 
 def window_of(numbers: range, per_frame: int, seed: int = 0) -> Window:
     """One window, whatever its frames' times."""
     windows = Windows(1e9, 0)
     frames = np.arange(numbers.start, numbers.stop)
-    list(windows.add(Seen(frames, frames * 0.01, even_rows(frames, per_frame, seed))))
+    list(windows.add(seen(frames, 0.01, even_rows(frames, per_frame, seed))))
     return next(windows.finish())
 
 
@@ -42,14 +42,14 @@ def test_counts_densities_and_medians() -> None:
 
 def test_missing_frames_do_not_count() -> None:
     windows, numbers = Windows(1e9, 0), np.array([3, 4, 9])
-    list(windows.add(Seen(numbers, numbers * 0.01, even_rows(numbers, 8))))
+    list(windows.add(seen(numbers, 0.01, even_rows(numbers, 8))))
     quality = meter().measure(next(windows.finish()))
     assert (quality.frames, quality.localisations_per_frame) == (3, 8)
 
 
 def test_frames_without_localisations_have_figures_too() -> None:
     windows, numbers = Windows(1e9, 0), np.arange(10)
-    list(windows.add(Seen(numbers, numbers * 0.01, empty_batch())))
+    list(windows.add(seen(numbers, 0.01, empty_batch())))
     quality = meter().measure(next(windows.finish()))
     assert (quality.density, quality.photons, quality.precision) == (0, None, None)
     assert np.sum(quality.density_map) == 0
@@ -78,7 +78,7 @@ def test_the_psf_is_measured_on_the_frames() -> None:
     rows = batch({name: bright[name].to_numpy() for name in ("frame", "x", "y", "photons")})
     pictures = dict(enumerate(simulator.frames(0, 10)))
     windows, numbers = Windows(1e9, 0), np.arange(10)
-    list(windows.add(Seen(numbers, numbers * 0.03, rows, pictures)))
+    list(windows.add(seen(numbers, 0.03, rows, pictures)))
     measured = QualityMeter(MonitorSettings(), simulator.camera, source(64, 64), MODEL)
     width = measured.measure(next(windows.finish())).psf_sigma
     assert width == pytest.approx(150, rel=0.1)
@@ -95,7 +95,7 @@ def test_dim_data_is_said_to_be_dim() -> None:
     numbers = np.arange(50)
     dim = batch({"frame": numbers, "photons": np.full(50, 30.0), "background": np.full(50, 20.0)})
     windows = Windows(1e9, 0)
-    list(windows.add(Seen(numbers, numbers * 0.01, dim)))
+    list(windows.add(seen(numbers, 0.01, dim)))
     assert [text.split(";")[0] for text in meter().measure(next(windows.finish())).warnings] == [
         "The median photons per localisation is 30"
     ]
@@ -113,7 +113,7 @@ def test_drift_and_resolution_come_every_so_often_and_at_the_end() -> None:
             "y": y + random.normal(0, 12, len(x)), "sigma_x": np.full(len(x), 12.0), "sigma_y": np.full(len(x), 12.0),
         })  # fmt: skip
         at = np.array([number])
-        found += [measured.measure(window) for window in windows.add(Seen(at, at * 0.01, rows))]
+        found += [measured.measure(window) for window in windows.add(seen(at, 0.01, rows))]
     last = list(windows.finish())
     found += [measured.measure(window, last=window is last[-1]) for window in last]
     assert [quality.frc is None for quality in found] == [True] * 4 + [False] * 8
@@ -122,3 +122,10 @@ def test_drift_and_resolution_come_every_so_often_and_at_the_end() -> None:
     assert found[9].drift_y == pytest.approx(0, abs=6)
     assert found[-1].drift_x == pytest.approx(42.5, abs=8)
     assert 40 < (found[-1].frc or 0) < 200
+
+
+def test_a_crowded_segment_is_thinned_out() -> None:
+    measured = meter(frc_every=20.0)
+    for seed in range(3):
+        measured.measure(dataclasses.replace(window_of(range(100), 1000, seed), end=1.0 + seed))
+    assert [len(part["x"]) for part in measured._segment] == [10_000] * 3

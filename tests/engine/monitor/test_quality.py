@@ -97,10 +97,10 @@ def test_it_stops_at_the_plateau_if_asked(tmp_path: Path, asked: bool) -> None:
     with monitor(tmp_path, settings=settings, stop=reasons.append) as observer:
         for number in range(0, 6000, 20):
             x, y = on_lines(300, 4000.0, random)
-            rows = {"frame": np.sort(random.integers(number, number + 20, len(x))), "x": x, "y": y}
-            rows |= {axis: rows[axis] + random.normal(0, 20, len(x)) for axis in "xy"}
+            frame = np.sort(random.integers(number, number + 20, len(x)))
+            rows = {"frame": frame, "x": x + random.normal(0, 20, len(x)), "y": y + random.normal(0, 20, len(x))}
             observer.observe(frames(number, 20), batch(rows))
-    frc = read_quality(tmp_path / TABLE)["frc"].to_pylist()
+    frc = read_quality(tmp_path / TABLE)["frc"].to_numpy()
     assert frc[-1] < frc[2]
     assert len(reasons) == asked
     assert all("plateau" in reason for reason in reasons)

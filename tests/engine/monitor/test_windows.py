@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engine.localisations import empty_batch
 from engine.monitor.windows import Seen, Window, Windows, seconds
-from tests.engine.monitor.samples import even_rows, frames
+from tests.engine.monitor.samples import even_rows, frames, seen
 
 FUTURE = 2
 
@@ -23,7 +23,7 @@ def windows_of(numbers: NDArray[np.int64], sizes: list[int], every: float = 1.0,
         newest = numbers[min(pushed, len(numbers)) - 1]
         decided = numbers[told : max(told, int(np.searchsorted(numbers, newest - FUTURE, "right")))]
         told += len(decided)
-        found += windows.add(Seen(block, block * interval, even_rows(decided, 2)))
+        found += windows.add(seen(block, interval, even_rows(decided, 2)))
     found += windows.add(Seen(numbers[:0], np.empty(0), even_rows(numbers[told:], 2)))
     return found + list(windows.finish())
 
@@ -51,7 +51,7 @@ def test_a_window_is_given_as_soon_as_its_last_frame_is_decided() -> None:
     for number in range(14):
         block = np.array([number])
         decided = block - FUTURE if number >= FUTURE else block[:0]
-        given += [number for _ in windows.add(Seen(block, block * 0.1, even_rows(decided, 1)))]
+        given += [number for _ in windows.add(seen(block, 0.1, even_rows(decided, 1)))]
     assert given == [11]
 
 
@@ -62,15 +62,15 @@ def test_frames_longer_than_a_window_have_one_each() -> None:
 
 def test_frames_without_rows_make_windows_too() -> None:
     windows = Windows(1.0, 0)
-    found = list(windows.add(Seen(np.arange(25), np.arange(25) * 0.1, empty_batch()))) + list(windows.finish())
+    found = list(windows.add(seen(np.arange(25), 0.1, empty_batch()))) + list(windows.finish())
     assert [len(window.numbers) for window in found] == [10, 10, 5]
     assert [len(window.rows["x"]) for window in found] == [0, 0, 0]
 
 
 def test_pictures_go_with_their_window() -> None:
     windows, picture = Windows(1.0, 0), np.zeros((2, 2), np.uint16)
-    seen = Seen(np.arange(25), np.arange(25) * 0.1, empty_batch(), {4: picture, 12: picture, 24: picture})
-    found = list(windows.add(seen)) + list(windows.finish())
+    everything = seen(np.arange(25), 0.1, empty_batch(), {4: picture, 12: picture, 24: picture})
+    found = list(windows.add(everything)) + list(windows.finish())
     assert [list(window.pictures) for window in found] == [[4], [12], [24]]
 
 
