@@ -88,7 +88,7 @@ class StatusCame:
 class QualityCame:
     """One row of figures; None where a figure is unknown."""
 
-    figures: Mapping[str, float | None]
+    figures: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,11 @@ class Feed:
         self._thread = threading.Thread(target=self._work, name=f"feed {name}", daemon=True)
 
     @property
+    def alive(self) -> bool:
+        """Whether its thread still runs."""
+        return self._thread.is_alive()
+
+    @property
     def takes_commands(self) -> bool:
         """Whether there is an engine behind it that can be told something."""
         return False
@@ -157,11 +162,11 @@ class Feed:
         """Begin to read. Once."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop reading and wait for the thread. May be called twice, and before ``start``."""
+    def stop(self, patience: float = JOIN_SECONDS) -> None:
+        """Stop reading; wait up to ``patience`` seconds for the thread. May be called twice, and before ``start``."""
         self.stopping.set()
         if self._thread.is_alive():
-            self._thread.join(JOIN_SECONDS)
+            self._thread.join(patience)
 
     def take(self) -> News | None:
         """The oldest news that wait; None where there are none. Called by the window; never waits."""

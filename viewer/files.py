@@ -39,7 +39,7 @@ REPORT = "run.json"
 """A run's account of itself; its ``end_reason`` is "running" until the run has ended."""
 QUALITY, QUALITY_STREAM = "quality.parquet", "quality.arrows"
 """A run's figures of quality over time: the table made at its end, and the stream that is there until then."""
-PORTION = 100_000
+PORTION = 20_000
 """Rows of a file that the window gets at once: few enough that it stays awake, enough that it is soon done."""
 ADDRESS = re.compile(r"(tcp://)?([^:/\\\s]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}|tcp://.*")
 """An engine's address, as against the name of a folder; ``C:\\data`` is none."""
@@ -156,8 +156,7 @@ class RunFeed(Feed):
         while not self._look():
             self._follow_wire()
             self.stopping.wait(LOOK_EVERY)
-        if not self._answered:
-            self._tell_quality()
+        self._tell_quality()
         self._tell(Link.ENDED, f"the run ended: {self._account['end_reason']}")
 
     def _look(self) -> bool:

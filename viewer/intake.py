@@ -16,8 +16,11 @@ from viewer.state import Session
 
 INTERVAL = 30
 """Between two looks at the feed [ms]."""
-BUDGET = 0.012
-"""Time for taking in what waits, each time [s]."""
+SHORT = 0.3
+"""How long opening something waits for what was open before to end [s]."""
+LEAST, MOST = 0.012, 0.06
+"""Time for taking in what waits, each time [s]: as long as all else takes, within these. Where showing the window is
+slow, as it is without a graphics card, reading a file still gets half of the time."""
 
 
 class Intake(QObject):
@@ -32,7 +35,11 @@ class Intake(QObject):
         super().__init__(canvas)
         self.session = Session()
         self.feed: Feed | None = None
+        self._ending: list[Feed] = []
+        """Feeds that were left, as long as their threads run."""
         self._canvas = canvas
+        self._looked = 0.0
+        """When news were last taken in [s]."""
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._look)
 
@@ -49,7 +56,10 @@ class Intake(QObject):
 
     def open(self, feed: Feed) -> None:
         """Show what ``feed`` brings, instead of whatever was shown before."""
-        self.close()
+        if self.feed is not None:
+            # One that is in the midst of a large file ends by itself later; nobody should wait for that.
+            self.feed.stop(SHORT)
+            self._ending = [old for old in (*self._ending, self.feed) if old.alive]
         self.session = Session()
         self._clear()
         self.feed = feed
@@ -58,11 +68,11 @@ class Intake(QObject):
         self.began.emit()
 
     def close(self) -> None:
-        """End the feed. May be called twice."""
+        """End every feed. May be called twice."""
         self._timer.stop()
-        if self.feed is not None:
-            self.feed.stop()
-        self.feed = None
+        for feed in (*self._ending, *([self.feed] if self.feed is not None else [])):
+            feed.stop()
+        self.feed, self._ending = None, []
 
     def command(self, command: str, arguments: Mapping[str, Any]) -> None:
         """Ask the engine for something."""
@@ -70,11 +80,13 @@ class Intake(QObject):
             self.feed.command(command, arguments)
 
     def _look(self) -> None:
-        deadline, told = time.monotonic() + BUDGET, False
+        began, told = time.monotonic(), False
+        deadline = began + min(MOST, max(LEAST, began - self._looked))
         while self.feed is not None and (news := self.feed.take()) is not None:
             told = self._take(news) or told
             if time.monotonic() >= deadline:
                 break
+        self._looked = time.monotonic()
         if told:
             self.told.emit()
 

@@ -24,6 +24,8 @@ from viewer.feed import (
     StatusCame,
 )
 
+TIME = "time"
+"""The figure that the others run along [s]."""
 MOST_FIGURES = 20_000
 """Rows of figures that are kept; beyond that every second one goes. At one a second, five hours."""
 
@@ -32,25 +34,30 @@ class History:
     """Figures of quality over time: columns that grow."""
 
     def __init__(self) -> None:
-        self._rows: list[Mapping[str, float | None]] = []
+        self._rows: list[Mapping[str, float]] = []
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def append(self, figures: Mapping[str, float | None]) -> None:
-        """Take one row."""
-        self._rows.append(dict(figures))
+    def append(self, figures: Mapping[str, Any]) -> None:
+        """Take one row; what is no number (maps, words) is left out.
+
+        A row that is no newer than the last is known already: a run's file and the wire both tell it.
+        """
+        row = {name: number(value) for name, value in figures.items() if math.isfinite(number(value))}
+        if self._rows and row.get(TIME, math.inf) <= self._rows[-1].get(TIME, -math.inf):
+            return
+        self._rows.append(row)
         if len(self._rows) > MOST_FIGURES:
             self._rows = self._rows[::2]
 
     def column(self, name: str) -> NDArray[np.float64]:
         """(rows,); NaN where the figure is unknown."""
-        return np.array([number(row.get(name)) for row in self._rows], np.float64)
+        return np.array([row.get(name, math.nan) for row in self._rows], np.float64)
 
     def newest(self, name: str) -> float:
         """The last known value, NaN where there is none."""
-        values = (number(row.get(name)) for row in reversed(self._rows))
-        return next((value for value in values if not math.isnan(value)), math.nan)
+        return next((row[name] for row in reversed(self._rows) if name in row), math.nan)
 
 
 def number(value: Any) -> float:

@@ -60,10 +60,16 @@ SAID = 8000
 """How long a message stays in the status bar [ms]."""
 SIDE = 262
 """Least width of the panels at the left [px]."""
+RUN_HEIGHT = 400
+"""Of the run panel, and of the camera's frame below it [px]."""
 GROWING = ("filters", "run", "raw")
 """Panels that share the height that the others leave."""
 FINE = 1024
 """Bins of the histogram by which a slider's ends are found."""
+ONGOING = (Link.LIVE, Link.STALE, Link.LOST)
+"""Of a run whose end is not known."""
+LIVE_LOOKS = 12
+"""Looks at a run that is live until its picture is taken: three seconds."""
 TABLES = {suffix: kind.name for suffix, kind in FORMATS.items() if suffix != ".h5"}
 """What a table can be saved as."""
 LIVE_PANELS = ("run", "raw", "feedback", "quality")
@@ -546,15 +552,21 @@ class Window(QMainWindow):
             if files_only:
                 self._wanted[name] = not self.docks[name].isHidden()
             self.docks[name].setVisible(not files_only and self._wanted[name])
+        QTimer.singleShot(0, self._share_room)
+
+    def _share_room(self) -> None:
+        """Sizes of panels that the user has not chosen yet: narrow, and the camera's frame as large as it can be."""
+        if not self.settings.layout:
+            left, right = self.docks["run"], self.docks["picture"]
+            self.resizeDocks([left, right], [SIDE, SIDE], Qt.Orientation.Horizontal)
+            self.resizeDocks([left, self.docks["raw"]], [RUN_HEIGHT, RUN_HEIGHT], Qt.Orientation.Vertical)
 
     # Qt's own.
 
     def showEvent(self, a0: QShowEvent | None) -> None:
-        """The first time, and never moved by the user: panels at the sides as narrow as they go."""
+        """Qt's own, and the panels' sizes."""
         super().showEvent(a0)
-        if not self.settings.layout:
-            sides = [self.docks["picture"], self.docks["run"]]
-            QTimer.singleShot(0, lambda: self.resizeDocks(sides, [SIDE, SIDE], Qt.Orientation.Horizontal))
+        QTimer.singleShot(0, self._share_room)
 
     def dragEnterEvent(self, a0: QDragEnterEvent | None) -> None:
         """Something is dragged over the window."""
@@ -596,17 +608,21 @@ class Watch:
         self._timer = QTimer(window)
         self._timer.timeout.connect(self._look)
         self._timer.start(TICK)
-        self._calm = 0
+        self._calm = self._live = 0
         self.failed = False
         """Whether what was to be shown could not be."""
 
     def _look(self) -> None:
-        """Act when all has been calm for two looks: the panels, too, have drawn themselves then."""
-        link = self._window.session.link
-        over = link in (Link.ENDED, Link.DONE, Link.FAILED)
-        there = self._window.complete and (over or (self._screenshot is not None and self._window.store.count > 0))
-        self._calm = self._calm + 1 if there else 0
-        if self._calm < 2:
+        """Act when all has been calm for two looks: the panels, too, have drawn themselves then.
+
+        A live run is never calm; its picture is taken once it has been caught up with for a while.
+        """
+        window = self._window
+        link, some = window.session.link, window.store.count > 0
+        over = window.complete and link in (Link.ENDED, Link.DONE, Link.FAILED)
+        self._calm = self._calm + 1 if over else 0
+        self._live = self._live + 1 if link in ONGOING and some and self._screenshot is not None else 0
+        if self._calm < 2 and self._live < LIVE_LOOKS:
             return
         self._timer.stop()
         self.failed = link is Link.FAILED

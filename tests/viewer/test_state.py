@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine.localisations import empty_batch
@@ -52,6 +53,14 @@ def test_a_history_knows_what_is_unknown() -> None:
     assert history.newest("frc") == 40.0
     assert history.newest("density") == 1.0
     assert math.isnan(history.newest("nothing"))
+
+
+def test_a_history_takes_nothing_twice_and_no_maps() -> None:
+    history = History()
+    for second in (1.0, 2.0, 1.0, 2.0, 3.0):
+        history.append({"time": second, "density_map": [[1.0]], "warnings": ["no"]})
+    assert history.column("time").tolist() == [1.0, 2.0, 3.0]
+    assert np.isnan(history.column("density_map")).all()
 
 
 def test_a_history_is_bounded_and_keeps_its_span() -> None:

@@ -13,10 +13,8 @@ from PyQt5.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidg
 
 from viewer import style
 from viewer.panels.parts import Plot, words
-from viewer.state import History
+from viewer.state import TIME, History
 
-SECONDS = "time"
-"""The figure that runs along every plot [s]."""
 STEPS = (10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000)
 """Between two ticks of the time axis [s]."""
 MOST_TICKS = 5
@@ -45,7 +43,7 @@ PLOTS = (
     Curves("Localisations per frame", "", ("localisations_per_frame",)),
     Curves("Density", "/µm²", ("density",), target="target"),
     Curves("Precision", "nm", ("precision",)),
-    Curves("Background", "photons/pixel", ("background",)),
+    Curves("Background", "ph/px", ("background",)),
     Curves("Drift", "nm", ("drift_x", "drift_y"), ("x", "y"), from_zero=False),
     Curves("Resolution (FRC)", "nm", ("frc",)),
 )
@@ -89,7 +87,7 @@ class CurvePlot(QWidget):
 
     def show_history(self, history: History) -> None:
         """Draw the curves."""
-        time = history.column(SECONDS)
+        time = history.column(TIME)
         columns = [history.column(name) for name in self._about.figures]
         for line, values in zip(self._lines, columns, strict=True):
             known = np.isfinite(values) & np.isfinite(time)
