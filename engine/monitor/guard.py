@@ -79,7 +79,7 @@ class Guard:
             self._process.kill()
             self.close()
             raise RunError(
-                f"the guard cannot reach the activation light: {answer or 'it ended'}. Feedback moves no light that is "
+                f"the guard cannot reach the activation light: {answer.rstrip('.') or 'it ended'}. Feedback moves no light that is "
                 "not guarded; correct feedback.device and feedback.property, or set feedback=off."
             )
 
@@ -157,8 +157,8 @@ def main() -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     plan = LightPlan(**json.loads(sys.stdin.readline()))
-    reach = partial(_load(plan.open), **plan.arguments)
     try:
+        reach = partial(load(plan.open), **plan.arguments)
         light: ActivationLight | None = reach()
     except Exception as error:  # noqa: BLE001 (whatever it is, the engine is told and starts no feedback)
         _answer(str(error) or type(error).__name__)
@@ -174,7 +174,8 @@ def main() -> int:
     return 0 if _make_safe(light, reach, plan.safe) else 1
 
 
-def _load(name: str) -> Callable[..., ActivationLight]:
+def load(name: str) -> Callable[..., ActivationLight]:
+    """The function that ``package.module:function`` names. Raises ImportError, AttributeError, ValueError."""
     module, _, function = name.partition(":")
     found: Callable[..., ActivationLight] = getattr(importlib.import_module(module), function)
     return found

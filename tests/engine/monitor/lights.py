@@ -15,7 +15,7 @@ from config.errors import SourceError
 from config.schema import FeedbackSettings
 from engine.monitor.feedback import Feedback
 from engine.monitor.figures import Quality
-from engine.monitor.guard import Guard, LightPlan
+from engine.monitor.guard import Guard, LightPlan, load
 
 
 @dataclass
@@ -82,12 +82,14 @@ def quality(first: int, density: float, frames: int = 100, area: float = 40.0) -
     )  # fmt: skip
 
 
-def engine_process(path: str, ending: str) -> None:
+def engine_process(plan_text: str, ending: str) -> None:
     """An engine with feedback in a process of its own, which says when it moves the light; then ``ending``."""
-    settings = FeedbackSettings(enabled=True, safe=3.0, every=0.05, slew=1000.0, minimum=5.0)
-    light, second = FileLight(Path(path)), 0
-    with Feedback(settings, light, lambda: second * 100, guard=lambda: Guard(plan_for(Path(path)))) as feedback:
-        while light.power() == 40.0:
+    plan = LightPlan(**json.loads(plan_text))
+    settings = FeedbackSettings(enabled=True, safe=plan.safe, every=0.05, slew=1000.0, minimum=5.0)
+    light, second = load(plan.open)(**plan.arguments), 0
+    before = light.power()
+    with Feedback(settings, light, lambda: second * 100, guard=lambda: Guard(plan)) as feedback:
+        while feedback.figures()["power"] in (None, before):
             second += 1
             feedback.take(quality(100 * second + 1, 3.0))
             time.sleep(0.02)

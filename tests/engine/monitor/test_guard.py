@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,13 @@ def engine(light: FileLight) -> Iterator[Callable[[str], subprocess.Popen[str]]]
     started: list[subprocess.Popen[str]] = []
 
     def start(ending: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.engine.monitor.lights", str(light.path), ending]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.engine.monitor.lights",
+            json.dumps(asdict(plan_for(light.path))),
+            ending,
+        ]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
         started.append(process)
         assert process.stdout is not None
