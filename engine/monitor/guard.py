@@ -79,8 +79,8 @@ class Guard:
             self._process.kill()
             self.close()
             raise RunError(
-                f"the guard cannot reach the activation light: {answer.rstrip('.') or 'it ended'}. Feedback moves no light that is "
-                "not guarded; correct feedback.device and feedback.property, or set feedback=off."
+                f"the guard cannot reach the activation light: {answer.rstrip('.') or 'it ended'}. Feedback moves no "
+                "light that is not guarded; correct feedback.device and feedback.property, or set feedback=off."
             )
 
     @property

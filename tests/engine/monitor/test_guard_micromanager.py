@@ -66,7 +66,5 @@ def test_the_light_of_a_killed_engine_is_made_safe(port: int) -> None:
 
 
 def test_a_property_that_does_not_exist_is_said_before_anything_moves(port: int) -> None:
-    with pytest.raises(
-        RunError, match=r"cannot reach the activation light: feedback\.property=ReadNois: Camera has no such"
-    ):
+    with pytest.raises(RunError, match=r"cannot reach .* feedback\.property=ReadNois: Camera has no such"):
         Guard(plan_for(port, "ReadNois"))
