@@ -26,6 +26,8 @@ from viewer.feed import (
 
 TIME = "time"
 """The figure that the others run along [s]."""
+LARGEST = 1e300
+"""Of a figure; JSON has numbers of any length."""
 MOST_FIGURES = 20_000
 """Rows of figures that are kept; beyond that every second one goes. At one a second, five hours."""
 
@@ -62,7 +64,9 @@ class History:
 
 def number(value: Any) -> float:
     """A figure from the wire; NaN for what is none. True and False are none."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > LARGEST:
+        return math.nan
+    return float(value)
 
 
 class Session:

@@ -170,8 +170,9 @@ def test_what_the_panels_tell(window: Window, qtbot: QtBot, run: Engine) -> None
     until(qtbot, lambda: len(window.session.quality) == 3)
     assert "Too bright" in window.run.warnings.text()
     assert window.run.figures.text("missing") == "5"
-    assert window.raw.image.image.shape == (128, 128)
-    assert len(window.raw.rings.data) == 39
+    image, rings = np.asarray(window.raw.image.image), window.raw.rings.getData()[0]
+    assert image.shape == (128, 128)
+    assert len(rings) == 39
     until(qtbot, lambda: "target 1" in window.quality.plots[1]._title.text())
 
 

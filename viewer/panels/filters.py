@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyqtgraph as pg  # type: ignore[import-untyped]
@@ -69,7 +70,8 @@ def tidy(low: float, high: float) -> Range:
         return math.nan, math.nan
     width = high - low or max(abs(high), 1.0)
     step = 10.0 ** math.floor(math.log10(width)) / 2
-    return math.floor(low / step) * step, math.ceil(high / step) * step or step
+    bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
+    return bottom, top if top > bottom else bottom + step
 
 
 class FilterRow(QWidget):
@@ -114,8 +116,7 @@ class FilterRow(QWidget):
         for widget in (self.slider, self.low, self.high):
             widget.setEnabled(counts.size > 0)
         self.slider.setProperty("barColor", QColor(style.ACCENT if counts.size else style.LINE))
-        self._plot.setXRange(*self._extent, padding=0)
-        self._plot.setYRange(0, max(1.0, float(counts.max(initial=0))) * 1.05, padding=0)
+        self._plot.show_limits(self._extent, (0, max(1.0, float(counts.max(initial=0))) * 1.05))
         self._place_handles()
         self._colour()
 
@@ -129,7 +130,8 @@ class FilterRow(QWidget):
         self._plot.hideAxis("left")
         self._plot.hideAxis("bottom")
         # The slider's handles stand in by half their width; the histogram has to as well.
-        self._plot.getPlotItem().setContentsMargins(4, 0, 4, 0)
+        item: Any = self._plot.getPlotItem()
+        item.setContentsMargins(4, 0, 4, 0)
         self.slider.setFixedHeight(16)
 
     def _head(self) -> QHBoxLayout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pyqtgraph as pg  # type: ignore[import-untyped]
 from PyQt5.QtCore import QSize, Qt, pyqtSignal
@@ -120,9 +121,14 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
             axis.setTextPen(style.DIM)
             axis.setStyle(tickFont=font, tickLength=-3, tickTextOffset=2)
 
-    def wheelEvent(self, event: object) -> None:  # noqa: N802 (Qt's name)
+    def show_limits(self, x: tuple[float, float], y: tuple[float, float]) -> None:
+        """What the axes run from and to."""
+        box: Any = self.getViewBox()
+        box.setRange(xRange=x, yRange=y, padding=0)
+
+    def wheelEvent(self, ev: Any) -> None:  # noqa: N802 (Qt's name)
         """Leave the wheel to the panel, which scrolls."""
-        event.ignore()  # type: ignore[attr-defined]
+        ev.ignore()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Any width will do."""

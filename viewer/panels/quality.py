@@ -95,8 +95,7 @@ class CurvePlot(QWidget):
         target = history.newest(self._about.target) if self._about.target else math.nan
         span = _span(time)
         self._target.setData(*(([*span], [target, target]) if math.isfinite(target) else ([], [])))
-        self._plot.setXRange(*span, padding=0.01)
-        self._plot.setYRange(*_limits([*columns, np.array([target])], self._about.from_zero), padding=0)
+        self._plot.show_limits(span, _limits([*columns, np.array([target])], self._about.from_zero))
         self._write(history, target)
 
     def _write(self, history: History, target: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyqtgraph as pg  # type: ignore[import-untyped]
 from numpy.typing import NDArray
@@ -30,7 +32,8 @@ class RawPanel(QWidget):
         self._view.setBackground(style.PANEL)
         self._view.setMinimumHeight(180)
         self._view.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
-        self._view.ci.layout.setContentsMargins(0, 0, 0, 0)
+        grid: Any = self._view.ci
+        grid.layout.setContentsMargins(0, 0, 0, 0)
         self._box = self._view.addViewBox(lockAspect=True, invertY=True, enableMenu=False)
         self._box.setMouseEnabled(False, False)
         self.image = pg.ImageItem(axisOrder="row-major")

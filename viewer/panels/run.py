@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from PyQt5.QtCore import Qt, QTimer, pyqtSignal
@@ -13,6 +14,8 @@ from viewer.feed import Link
 from viewer.panels.parts import UNKNOWN, Figures, column, restyle, words
 from viewer.state import Session, number
 
+BAR_STEPS = 1000
+"""Of the progress bar."""
 CONFIRM = 3000
 """How long a second press of Stop counts [ms]."""
 WIDE = {"source": "Source", "model": "Model", "frames": "Frames", "localisations": "Found"}
@@ -145,18 +148,19 @@ class RunPanel(QWidget):
     def _write_state(self, session: Session) -> None:
         paused = session.link is Link.LIVE and session.status.get("paused")
         colour = style.WARN if paused else COLOURS.get(session.link, style.DIM)
-        self.state.setText(f"<span style='color:{colour}'>●</span> &nbsp;<b>{state_in_words(session)}</b>")
+        self.state.setText(f"<span style='color:{colour}'>●</span> &nbsp;<b>{escape(state_in_words(session))}</b>")
         expected, analysed = number(session.status.get("expected")), number(session.status.get("analysed"))
         known = expected > 0 and analysed >= 0
-        self.bar.setRange(0, int(expected) if known else 1)
-        self.bar.setValue(int(analysed) if known else 0)
+        self.bar.setRange(0, BAR_STEPS)
+        self.bar.setValue(round(BAR_STEPS * min(1.0, analysed / expected)) if known else 0)
 
     def _write_figures(self, status: Mapping[str, Any]) -> None:
         for key, text in figures_in_words(status).items():
             self.figures.show_value(key, text, warn=key in ("missing", "skipped") and text not in ("0", UNKNOWN))
 
     def _write_warnings(self, session: Session) -> None:
-        lines = [str(line) for line in session.status.get("warnings") or []]
+        warnings = session.status.get("warnings")
+        lines = [str(line) for line in warnings] if isinstance(warnings, list) else []
         if session.malformed:
             lines.append(f"{session.malformed:,} messages could not be read and were left out.")
         if session.gaps:
