@@ -409,7 +409,7 @@ class Window(QMainWindow):
             for name, limits in self.filters.ranges.items()
             if name in KEPT_FILTERS
         }
-        self._fit_panels(files_only=False)
+        self._settle_panels()
         settings.geometry = bytes(self.saveGeometry().toBase64()).decode()
         settings.layout = bytes(self.saveState().toBase64()).decode()
         settings.closed = [name for name, dock in self.docks.items() if dock.folded]
@@ -553,6 +553,15 @@ class Window(QMainWindow):
                 self._wanted[name] = not self.docks[name].isHidden()
             self.docks[name].setVisible(not files_only and self._wanted[name])
         QTimer.singleShot(0, self._share_room)
+
+    def _settle_panels(self) -> None:
+        """All panels where a run would have them, so that a look at a file does not change what is remembered."""
+        self._fit_panels(files_only=False)
+        places = self.layout()
+        for _ in range(2):
+            if places is not None:
+                places.activate()
+            self._share_room()
 
     def _share_room(self) -> None:
         """Sizes of panels that the user has not chosen yet: narrow, and the camera's frame as large as it can be."""

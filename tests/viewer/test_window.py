@@ -166,7 +166,7 @@ def test_what_the_panels_tell(window: Window, qtbot: QtBot, run: Engine) -> None
     run.tell(warnings=["Too bright for this model."], missing=5)
     run.tell_quality(3)
     run.show(frame=42)
-    until(qtbot, lambda: "42" in window.raw._text.text() and "39 detected" in window.raw._text.text())
+    until(qtbot, lambda: "42" in window.raw._text.text() and "39 found" in window.raw._text.text())
     until(qtbot, lambda: len(window.session.quality) == 3)
     assert "Too bright" in window.run.warnings.text()
     assert window.run.figures.text("missing") == "5"

@@ -60,7 +60,7 @@ class RawPanel(QWidget):
         height, width = preview.pixels.shape
         self._box.setRange(xRange=(0, width), yRange=(0, height), padding=0)
         count = len(preview.x)
-        self._text.setText(f"frame {preview.frame:,} · {count:,} detected · {low:,.0f}–{high:,.0f} ADU")
+        self._text.setText(f"frame {preview.frame:,} · {count:,} found · {low:,.0f}–{high:,.0f} ADU")
 
     def _empty(self) -> None:
         self._levels = None
