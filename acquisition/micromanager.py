@@ -65,7 +65,7 @@ class MicroManagerSource:
         """See FrameSource.open. Raises SourceError, SettingsError."""
         self._core = self._make_core()
         set_up(self._core, self._settings, self._roi)
-        self._description = describe(self._core, self._frames, self._roi)
+        self._description = describe(self._core, self._frames)
         return self._description
 
     def blocks(self, size: int) -> Iterator[Frames]:
@@ -128,7 +128,7 @@ class _Popper(threading.Thread):
         self.blocks: queue.Queue[Frames | None] = queue.Queue(WAITING)
         self.error: SourceError | None = None
         """Why the sequence ended, where it should not have."""
-        self._taken = 0
+        self._taken, self._last = 0, -1
         exposure = (description.exposure or 0.0) / 1000
         self._wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, exposure / 2))
 
@@ -165,16 +165,27 @@ class _Popper(threading.Thread):
 
     def _take(self, count: int) -> None:
         images = list[Image]()
-        for _ in range(count):
-            image = pop_image(self._core)
-            if image.pixels.shape != (self._description.height, self._description.width):
+        try:
+            for _ in range(count):
+                image = pop_image(self._core)
+                self._check(image)
+                images.append(image)
+                self._last = image.number
+        finally:  # what came before a failure is given
+            self._taken += len(images)
+            if images:
                 self._hand_on(_block(images))
-                self._refuse(image)
-            images.append(image)
-        self._taken += len(images)
-        self._hand_on(_block(images))
 
-    def _refuse(self, image: Image) -> None:
+    def _check(self, image: Image) -> None:
+        """Whether it belongs to the sequence. Raises SourceStopped."""
+        if image.number <= self._last:
+            raise SourceStopped(
+                f"frame {image.number} came after frame {self._last}: another sequence was started on the camera, or "
+                "it is several cameras under one name. What came before is analysed. Let one camera run, and nothing "
+                "else start it."
+            )
+        if image.pixels.shape == (self._description.height, self._description.width):
+            return
         raise SourceStopped(
             f"frame {image.number} has {image.pixels.shape[1]}×{image.pixels.shape[0]} pixels, those before "
             f"{self._description.width}×{self._description.height}: the region or binning was changed during the run. "
@@ -198,8 +209,6 @@ class _Popper(threading.Thread):
 
     def _hand_on(self, frames: Frames | None) -> None:
         """Wait for room, unless nobody will make any."""
-        if frames is not None and not len(frames):
-            return
         while True:
             try:
                 self.blocks.put(frames, timeout=0.1)
@@ -209,9 +218,7 @@ class _Popper(threading.Thread):
                     return
 
 
-def _block(images: list[Image]) -> Frames | None:
-    if not images:
-        return None
+def _block(images: list[Image]) -> Frames:
     return Frames(
         np.stack([image.pixels for image in images]),
         np.array([image.number for image in images], np.int64),

@@ -68,7 +68,7 @@ class MicroManagerAcquisitionSource:
         set_up(core, self._settings, self._roi)
         if self._settings.backend == "python":
             _start_engine(core)
-        self._description = describe(core, self._frames, self._roi)
+        self._description = describe(core, self._frames)
         return self._description
 
     def blocks(self, size: int) -> Iterator[Frames]:
@@ -191,8 +191,11 @@ class MicroManagerAcquisitionSource:
 
 
 def _start_engine(core: Core) -> None:
-    """Pycromanager's acquisition engine for a core in this process; there is one of it."""
+    """The acquisition engine of pycromanager for a core in this process; there is one of it."""
+    from mmpycorex import launcher
     from pycromanager.acquisition.acq_eng_py.internal.engine import Engine
 
+    if core not in launcher._PYMMCORES:  # noqa: SLF001 (by this list pycromanager tells Python's core from Java's)
+        launcher._PYMMCORES.append(core)  # noqa: SLF001
     if Engine.get_instance() is None:
         Engine(core)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def camera_label(core: Core) -> str:
     return label
 
 
-def describe(core: Core, frames: int | None, roi: list[int] | None) -> SourceDescription:
+def describe(core: Core, frames: int | None) -> SourceDescription:
     """What the core knows of its camera now. Raises SourceError for pixels that are no single grey value."""
     camera = camera_label(core)
     size, components = int(core.get_bytes_per_pixel()), int(core.get_number_of_components())
@@ -172,9 +173,15 @@ def describe(core: Core, frames: int | None, roi: list[int] | None) -> SourceDes
         dtype=np.dtype(np.uint8 if size == 1 else np.uint16),
         frames=frames,
         exposure=float(core.get_exposure()),
-        origin=(int(roi[0]), int(roi[1])) if roi else (0, 0),
+        origin=_origin(core),
         camera=micromanager_camera(_tags(core, camera)),
     )
+
+
+def _origin(core: Core) -> tuple[int, int]:
+    """Corner of the region that is read out, liveloc's or one that was set in Micro-Manager [pixels]."""
+    region = core.get_roi()
+    return (int(region.x), int(region.y)) if hasattr(region, "x") else (int(region[0]), int(region[1]))
 
 
 def _tags(core: Core, camera: str) -> Mapping[str, Any]:
@@ -233,11 +240,10 @@ def _no_exit_callbacks() -> Iterator[None]:
     """Pyjavaz keeps a callback until the program exits for every Java object, and every image is one: hours of frames
     would fill the memory. The object itself is released when Python lets go of it, so none is needed for images.
     """
-    if importlib.util.find_spec("pyjavaz") is None:
+    bridge: Any = sys.modules.get("pyjavaz.bridge")
+    if bridge is None:  # this core is no Java object
         yield
         return
-    from pyjavaz import bridge
-
     registry = bridge.atexit
     bridge.atexit = _NO_REGISTRY
     try:

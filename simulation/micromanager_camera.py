@@ -113,11 +113,25 @@ def core_with(devices: Mapping[str, Any]) -> PycromanagerCore:
 class PycromanagerCore:
     """A core under the names that pycromanager gives its methods: ``popNextImage`` is ``pop_next_image``."""
 
-    def __init__(self, core: UniMMCore) -> None:
+    def __init__(self, core: pymmcore.CMMCore) -> None:
         self.core = core
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.core, _camel(name))
+
+    @property
+    def TaggedImage(self) -> type:  # noqa: N802 (Java's name)
+        """What pycromanager's acquisitions make of images."""
+        from mmpycorex.launcher import TaggedImage
+
+        made: type = TaggedImage
+        return made
+
+    def get_tagged_image(self, *where: Any) -> Any:
+        """The image that was snapped last, as pycromanager's own core gives it."""
+        from mmpycorex.launcher import get_tagged_image
+
+        return get_tagged_image(self, *where)
 
     def pop_next_tagged_image(self) -> SimpleNamespace:
         """The oldest image of the buffer with its tags, as pycromanager's own core gives it."""

@@ -1,0 +1,97 @@
+"""Micro-Manager saves while liveloc looks: pycromanager's Acquisition on a real core, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acquisition.recorded import RecordedSource
+
+pytest.importorskip("pycromanager", reason="pycromanager is not installed (group micromanager)")
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN = """
+import json, os, sys, time
+from pathlib import Path
+import numpy as np
+from acquisition.micromanager_acquisition import MicroManagerAcquisitionSource
+from config.schema import SourceSettings
+
+folder = Path(sys.argv[1])
+settings = SourceSettings(backend="python", config="demo", exposure=5.0)
+
+def end(*result):
+    print(json.dumps(result), flush=True)
+    os._exit(0)  # pycromanager's engine has threads that do not end
+"""
+
+
+def run(code: str, folder: Path) -> list[object]:
+    command = [sys.executable, "-c", BEGIN + code, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.stdout, done.stderr
+    result: list[object] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def saved_in(folder: Path) -> Path:
+    (saved,) = [path for path in folder.iterdir() if path.is_dir()]
+    return saved
+
+
+def test_every_frame_is_looked_at_and_saved(tmp_path: Path) -> None:
+    code = """
+with MicroManagerAcquisitionSource(settings, folder, [0, 0, 32, 24], 150) as source:
+    source.open()
+    blocks = list(source.blocks(16))
+np.save(folder / "seen.npy", np.concatenate([frames.pixels for frames in blocks]))
+end([int(number) for frames in blocks for number in frames.numbers])
+"""
+    (numbers,) = run(code, tmp_path)
+    assert numbers == list(range(150))
+    with RecordedSource(saved_in(tmp_path)) as source:
+        assert source.open().frames == 150
+        pixels = np.concatenate([frames.pixels for frames in source.blocks(64)])
+    np.testing.assert_array_equal(pixels, np.load(tmp_path / "seen.npy"))
+
+
+def test_stop_is_prompt_and_what_came_is_saved(tmp_path: Path) -> None:
+    code = """
+asked, count = None, 0
+with MicroManagerAcquisitionSource(settings, folder, [0, 0, 32, 24], None) as source:
+    source.open()
+    for frames in source.blocks(4):
+        count += len(frames)
+        if count >= 40 and asked is None:
+            source.stop()
+            asked = time.monotonic()
+took = time.monotonic() - asked
+end(count, took)
+"""
+    count, took = run(code, tmp_path)
+    assert isinstance(count, int)
+    assert isinstance(took, float)
+    assert took < 2.0
+    with RecordedSource(saved_in(tmp_path)) as source:
+        assert (source.open().frames or 0) >= count
+
+
+def test_a_failing_disk_is_named(tmp_path: Path) -> None:
+    code = """
+(folder / "file").write_text("in the way")
+with MicroManagerAcquisitionSource(settings, folder / "file", None, 10) as source:
+    source.open()
+    try:
+        list(source.blocks(4))
+        end("no error", "")
+    except Exception as error:
+        end(type(error).__name__, str(error))
+"""
+    kind, words = run(code, tmp_path)
+    assert kind == "SourceStopped"
+    assert "acquisition failed" in str(words)
