@@ -204,7 +204,7 @@ def test_curves_of_nothing_and_of_one_point(qtbot: QtBot) -> None:
     history.append({"time": 5.0, "density": 0.0, "target": 1.0})
     panel.show_history(history)
     line = panel.plots[1]._lines[0]
-    assert [list(values) for values in line.getData()] == [[5.0], [0.0]]
+    assert np.array_equal(np.asarray(line.getData()), [[5.0], [0.0]])
 
 
 def test_a_dock_folds(qtbot: QtBot) -> None:
