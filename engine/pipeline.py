@@ -169,6 +169,11 @@ class Pipeline:
         for stage in self._stages:
             stage.start()
 
+    @property
+    def newest(self) -> int | None:
+        """Number of the last frame that came, None before the first. Any thread."""
+        return self._intake.came.newest
+
     def stop(self, reason: str = "") -> None:
         """Take no more frames; those that came are still analysed and recorded. Any thread, any number of times.
 

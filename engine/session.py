@@ -18,7 +18,7 @@ from config.errors import RunError
 from config.schema import Settings
 from engine.domain_check import DomainCheck
 from engine.monitor.feedback import Feedback
-from engine.monitor.guard import Guard, LightPlan
+from engine.monitor.guard import NO_GUARD, Guard, LightPlan
 from engine.monitor.quality import QualityMonitor, Reader
 from engine.observer import ObservedLocaliser, Observer
 from engine.output.preview import PreviewObserver
@@ -164,7 +164,12 @@ class Session:
     def _hold(self, light: ActivationLight, guard: LightPlan | None) -> Feedback:
         chosen = self._settings.feedback
         guarded = (lambda: Guard(guard)) if guard else None
-        return Feedback(chosen, light, period=self._settings.monitor.every, guard=guarded)
+        if chosen.enabled and guard is None:
+            logger.warning("%s", NO_GUARD)
+        return Feedback(chosen, light, self._newest, period=self._settings.monitor.every, guard=guarded)
+
+    def _newest(self) -> int | None:
+        return self._pipeline.newest if self._pipeline else None
 
     def _measure(self) -> QualityMonitor:
         """The monitor; feedback is closed before it."""
