@@ -34,8 +34,8 @@ SERVER_PATIENCE = 2.0
 """Seconds that a running Micro-Manager's port has to answer."""
 LEAST_BUFFER = 64
 """Micro-Manager's buffer for frames [MB]."""
-MOST_BUFFER = 4096
-"""[MB]"""
+MOST_BUFFER = 768
+"""The core goes round its whole buffer, so all of it is memory in use [MB]."""
 
 START_MICROMANAGER = (
     "Start Micro-Manager, open Tools > Options and tick 'Run pycro-manager server on port 4827', then try again. "

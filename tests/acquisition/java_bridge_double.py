@@ -204,5 +204,13 @@ def _say_ready() -> None:
     sys.stdout.flush()
 
 
+def _core(size: int, exposure: float, camera: str = "demo") -> Any:
+    if camera == "demo":
+        return demo_core(size, exposure)
+    from tests.acquisition.encoding_camera import encoding_core
+
+    return encoding_core(size, exposure).core
+
+
 if __name__ == "__main__":
-    Server(demo_core(int(sys.argv[2]), float(sys.argv[3]))).serve(int(sys.argv[1]), _say_ready)
+    Server(_core(int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:])).serve(int(sys.argv[1]), _say_ready)
