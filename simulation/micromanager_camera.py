@@ -6,7 +6,6 @@ Micro-Manager's own.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -115,9 +114,11 @@ class PycromanagerCore:
 
     def __init__(self, core: pymmcore.CMMCore) -> None:
         self.core = core
+        self._names = {name.lower(): name for name in dir(core) if not name.startswith("_")}
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.core, _camel(name))
+        # getXYStageDevice is get_xy_stage_device: which letters are capitals, only the core's own names tell.
+        return getattr(self.core, self._names.get(name.replace("_", ""), name))
 
     @property
     def TaggedImage(self) -> type:  # noqa: N802 (Java's name)
@@ -139,8 +140,3 @@ class PycromanagerCore:
         pixels = self.core.popNextImageMD(metadata)
         tags = {key: metadata.GetSingleTag(key).GetValue() for key in metadata.GetKeys()}
         return SimpleNamespace(pix=pixels, tags=tags)
-
-
-def _camel(name: str) -> str:
-    words = re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
-    return words.replace("Roi", "ROI") if words.endswith("Roi") else words
