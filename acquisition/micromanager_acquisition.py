@@ -136,11 +136,12 @@ class MicroManagerAcquisitionSource:
 
     def _acquire(self) -> None:
         """The acquisition from start to end, on a thread of its own."""
-        from pycromanager import Acquisition
+        import pycromanager
 
+        begin: Callable[..., Any] = pycromanager.Acquisition  # which one it makes depends on the backend
         try:
             where = {"directory": str(self.folder.resolve()), "name": "raw"}
-            with Acquisition(**where, image_process_fn=self._look, show_display=False) as acquisition:
+            with begin(**where, image_process_fn=self._look, show_display=False) as acquisition:
                 for points in self._portions():
                     acquisition.acquire([{"axes": {"time": point}} for point in points])
                     self._wait_for(points.stop - len(points) // 2)

@@ -324,8 +324,8 @@ class RunSettings:
     """End after so long [s]."""
     frames: int | None = None
     """End after so many frames."""
-    threshold: float = 0.5
-    """Smallest probability of a localisation that is kept."""
+    threshold: float = 0.45
+    """Smallest probability of a localisation that is kept. Lower finds more dim emitters, higher errs less."""
     formats: list[str] = field(default_factory=lambda: ["csv", "parquet"])
     """Tables written at the end: csv (ThunderSTORM), hdf5 (Picasso), parquet."""
     image_pixel: float = 10.0
