@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -138,7 +138,8 @@ class MicroManagerAcquisitionSource:
         """The acquisition from start to end, on a thread of its own."""
         import pycromanager
 
-        begin: Callable[..., Any] = pycromanager.Acquisition  # which one it makes depends on the backend
+        # Which one it makes, and what that takes, depends on the backend.
+        begin = cast("Callable[..., Any]", pycromanager.Acquisition)
         try:
             where = {"directory": str(self.folder.resolve()), "name": "raw"}
             with begin(**where, image_process_fn=self._look, show_display=False) as acquisition:
