@@ -174,6 +174,65 @@ def test_a_lost_image_is_a_gap_in_the_numbers() -> None:
     assert numbers(blocks) == [0, 1, 2, 3, 4, *range(8, 15)]
 
 
+class RestartedCore(PycromanagerCore):
+    """Somebody else starts another sequence after ten images: it counts from 0 again."""
+
+    def pop_next_tagged_image(self) -> SimpleNamespace:
+        image = super().pop_next_tagged_image()
+        image.tags["ImageNumber"] = str(int(image.tags["ImageNumber"]) % 10)
+        return image
+
+
+class FailingCore(PycromanagerCore):
+    """A driver that fails while a block is taken."""
+
+    popped = 0
+
+    def pop_next_tagged_image(self) -> SimpleNamespace:
+        if self.popped == 10:
+            raise RuntimeError("device busy")
+        self.popped += 1
+        return super().pop_next_tagged_image()
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(RestartedCore, "frame 0 came after frame 9"), (FailingCore, "after 10 frames: device busy")]
+)
+@pytest.mark.parametrize("size", [1, 4, 16])
+def test_what_came_before_a_failure_is_given_first(kind: type[PycromanagerCore], words: str, size: int) -> None:
+    with MicroManagerSource(SourceSettings(exposure=1.0), None, None, demo(kind=kind)) as source:
+        source.open()
+        blocks, error = collected(source, size)
+    assert numbers(blocks) == list(range(10))
+    assert isinstance(error, SourceStopped)
+    assert words in str(error)
+
+
+def test_a_region_that_was_set_in_micro_manager_is_told() -> None:
+    core = demo_core(64, 1.0)
+    core.setROI(6, 10, 24, 16)
+    with MicroManagerSource(SourceSettings(), None, 5, lambda: PycromanagerCore(core)) as source:
+        described = source.open()
+    assert (described.origin, described.width, described.height) == ((6, 10), 24, 16)
+
+
+def test_nothing_on_the_port_says_what_to_start() -> None:
+    with (
+        MicroManagerSource(SourceSettings(port=free_port())) as source,
+        pytest.raises(SourceError, match="open Tools > Options and tick 'Run pycro-manager server"),
+    ):
+        source.open()
+
+
+# The thread of pyjavaz that could not connect joins itself when it is collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_something_else_on_the_port_is_not_taken_for_micro_manager() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        source = MicroManagerSource(SourceSettings(port=other.getsockname()[1]))
+        with source, pytest.raises(SourceError, match="not as Micro-Manager"):
+            source.open()
+
+
 class SilentCore(PycromanagerCore):
     """Waits for a trigger that never comes."""
 

@@ -95,3 +95,26 @@ with MicroManagerAcquisitionSource(settings, folder / "file", None, 10) as sourc
     kind, words = run(code, tmp_path)
     assert kind == "SourceStopped"
     assert "acquisition failed" in str(words)
+
+
+def test_the_blinking_core_is_looked_at_and_saved_like_any_other(tmp_path: Path) -> None:
+    code = """
+from config.compose import compose
+from simulation.micromanager_camera import blinking_core
+scene = ["camera=challenge_emccd", "optics=challenge", "dataset=demo", "source.exposure=5"]
+scene += ["source.backend=python", "source.config=blinking", "dataset.height=32", "dataset.width=48"]
+chosen = compose(scene)
+with MicroManagerAcquisitionSource(chosen.source, folder, None, 60, lambda: blinking_core(chosen)) as source:
+    source.open()
+    blocks = list(source.blocks(16))
+np.save(folder / "seen.npy", np.concatenate([frames.pixels for frames in blocks]))
+end([int(number) for frames in blocks for number in frames.numbers])
+"""
+    (numbers,) = run(code, tmp_path)
+    assert numbers == list(range(60))
+    seen = np.load(tmp_path / "seen.npy")
+    assert seen.shape == (60, 32, 48)
+    assert seen.std(axis=0).min() > 0, "it blinks"
+    with RecordedSource(saved_in(tmp_path)) as source:
+        source.open()
+        np.testing.assert_array_equal(np.concatenate([frames.pixels for frames in source.blocks(64)]), seen)
