@@ -228,7 +228,9 @@ class Server(threading.Thread):
     def _command_of(self, route: Route, request: Request) -> None:
         command, arguments = request.arguments.get("command"), dict(request.arguments)
         arguments.pop("command", None)
-        if self._commands is None:
+        if arguments.pop("session", self._stamp.session) != self._stamp.session:
+            self._refuse(route, "this command was meant for an engine that has ended.")
+        elif self._commands is None:
             self._refuse(route, self._why_no_commands)
         elif not isinstance(command, str) or command not in wire.COMMANDS:
             self._refuse(route, f"there is no such command; there are {', '.join(wire.COMMANDS)}.")

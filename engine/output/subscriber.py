@@ -179,7 +179,9 @@ class Subscriber:
         """
         host, port = wire.split_endpoint(endpoint)
         self.endpoint = wire.endpoint(host, port)
+        self._keys = keys
         self._sockets = _Sockets(self.endpoint, keys)
+        self._connected = False
         self._clock = clock
         self._events: list[Event] = []
         self._table = _Table()
@@ -232,7 +234,8 @@ class Subscriber:
         Gives the id that Answered will carry. Raises WireError where there is no connection.
         """
         number = self._next_id()
-        if not self._sockets.ask(Request(wire.COMMAND, number, {**arguments, "command": command})):
+        request = Request(wire.COMMAND, number, {**arguments, "command": command, "session": self._table.session})
+        if not self._known or not self._sockets.ask(request):
             raise WireError(f"{self.endpoint} is not connected: {command} was not sent. Try again once it is.")
         self._commands[number] = command
         return number
@@ -257,9 +260,10 @@ class Subscriber:
         now = self._clock()
         if now >= self._connect_after:
             self._connect_after = math.inf
-            self._sockets.connect_anew()
+            self._sockets.close()
+            self._sockets = _Sockets(self.endpoint, self._keys)
         silent = now - self._heard > SILENCE
-        if (silent or not self._known) and now >= self._describe_after:
+        if self._connected and (silent or not self._known) and now >= self._describe_after:
             self._describe_after = now + ASK_AGAIN
             self._sockets.ask(Request(wire.DESCRIBE, self._next_id()))
         if self._fetch is not None and now - self._fetch.asked > ASK_AGAIN:
@@ -373,6 +377,7 @@ class Subscriber:
     # The connection.
 
     def _note_change(self, event: int) -> None:
+        self._connected = bool(event & UP)
         if event & UP:
             self._describe_after = 0.0
         elif event & (REFUSED | NO_GREETING):
@@ -413,22 +418,16 @@ class _Sockets:
             socket.reconnect_ivl, socket.reconnect_ivl_max = RECONNECT, RECONNECT_MOST
             socket.ipv6 = "[" in endpoint
             secure_client(socket, pairs)
-        self._dealer.immediate = 1  # a request waits for no engine to come: it is asked again then
+        # Not ZMQ_IMMEDIATE, nor disconnect(): with either, libzmq 4.3 aborts the process when a connection goes in the
+        # middle of a message that is being read ("Assertion failed: !_more").
         for topic in wire.PUBLISHED:
             self._listener.subscribe(topic)
         self._monitor = self._dealer.get_monitor_socket(UP | DOWN | REFUSED | NO_ENGINE)
         self._poller = zmq.Poller()
         for socket in (self._listener, self._dealer, self._monitor):
             self._poller.register(socket, zmq.POLLIN)
-        self._ends = ((self._listener, endpoint), (self._dealer, wire.request_endpoint(endpoint)))
-        for socket, address in self._ends:
-            socket.connect(address)
-
-    def connect_anew(self) -> None:
-        """Try again where libzmq has given up."""
-        for socket, address in self._ends:
-            socket.disconnect(address)
-            socket.connect(address)
+        self._listener.connect(endpoint)
+        self._dealer.connect(wire.request_endpoint(endpoint))
 
     def wait(self, timeout: float) -> None:
         """Until something can be read, or ``timeout`` seconds."""

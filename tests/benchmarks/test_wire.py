@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -144,3 +145,34 @@ def test_fifty_killed_engines(tmp_path: Path, report: Report, pytestconfig: pyte
     received, recorded = (sum(rows) for rows in zip(*found, strict=True))
     report(f"50 engines killed: {received:,} localisations received, every one of them among {recorded:,} in the logs")
     assert received > 0
+
+
+VANISHING = """
+import sys
+import threading
+import time
+from pathlib import Path
+from tests.engine.output.live_wire import live_run, reading
+end, count = time.monotonic() + 120, 0
+while time.monotonic() < end:
+    with live_run(Path(sys.argv[1]) / f"{count}.arrows") as run, reading(run.endpoint) as reader:
+        run.write(60, rows=2000)
+        reader.until(lambda: reader.batches)
+        ending = threading.Thread(target=run.publisher.stop)
+        ending.start()
+        reader.until_batches(60)
+        ending.join()
+    count += 1
+sys.stdout.write(str(count))
+"""
+
+
+def test_a_client_survives_engines_that_go_while_it_reads(
+    tmp_path: Path, report: Report, pytestconfig: pytest.Config
+) -> None:
+    """In a process of its own: libzmq aborts the process where it is led into a message that was cut in two."""
+    child = [sys.executable, "-c", VANISHING, str(tmp_path)]
+    done = subprocess.run(child, cwd=pytestconfig.rootpath, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    report(f"a client outlived {done.stdout} engines")
+    assert int(done.stdout) > 10

@@ -178,6 +178,15 @@ def test_commands_are_carried_out_or_refused_with_the_reason(log: Path) -> None:
         assert "no such command" in (answers[ids[3]] or "")
 
 
+def test_a_command_for_an_earlier_engine_is_refused(log: Path) -> None:
+    handler = Handler()
+    with live_run(log, handler=handler) as run, Asker(run.endpoint) as asker:
+        session = asker.ask(wire.DESCRIBE).session
+        assert asker.ask(wire.COMMAND, 1, command="pause", session="earlier").kind == wire.REFUSED
+        assert asker.ask(wire.COMMAND, 2, command="start", session=session).kind == wire.DONE
+        assert handler.commands == [("start", {})]
+
+
 @pytest.mark.parametrize(
     ("settings", "handler", "words"),
     [
