@@ -16,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from acquisition.micromanager_core import Core, Image, connect, describe, pop_image, set_up
+from acquisition.micromanager_core import MOST_BUFFER, Core, Image, connect, describe, pop_image, set_up
 from acquisition.source import Frames, SourceDescription
 from config.errors import SourceError, SourceStopped
 from config.schema import SourceSettings
@@ -198,8 +198,8 @@ class _Popper(threading.Thread):
             raise SourceStopped(
                 f"Micro-Manager's buffer was full after {self._taken} frames, and the camera was stopped so that none "
                 "is lost unseen: this computer does not take frames out as fast as they come. What came is analysed. "
-                f"Set a larger source.buffer (now {self._core.get_circular_buffer_memory_footprint()} MB), a smaller "
-                "run.roi or a longer exposure."
+                "Set a smaller run.roi or a longer exposure; where frames come in bursts, a larger source.buffer (it was "
+                f"{self._core.get_circular_buffer_memory_footprint()} MB; liveloc asks for {MOST_BUFFER} at most)."
             )
         if self._frames is None or self._taken < self._frames:
             raise SourceStopped(

@@ -35,7 +35,7 @@ SERVER_PATIENCE = 2.0
 LEAST_BUFFER = 64
 """Micro-Manager's buffer for frames [MB]."""
 MOST_BUFFER = 768
-"""The core goes round its whole buffer, so all of it is memory in use [MB]."""
+"""What liveloc asks for at most: the core goes round its whole buffer, so all of it is memory in use [MB]."""
 
 START_MICROMANAGER = (
     "Start Micro-Manager, open Tools > Options and tick 'Run pycro-manager server on port 4827', then try again. "
@@ -143,10 +143,11 @@ def set_up(core: Core, settings: SourceSettings, roi: list[int] | None) -> None:
 
 
 def _buffer_megabytes(core: Core, seconds: float) -> int:
-    """Room for ``seconds`` of frames at the fastest that the exposure allows [MB]."""
+    """Room for ``seconds`` of frames at the fastest that the exposure allows, never less than there is [MB]."""
     frame = core.get_image_width() * core.get_image_height() * core.get_bytes_per_pixel()
     frames = seconds * 1000 / max(1.0, core.get_exposure())
-    return int(min(MOST_BUFFER, max(LEAST_BUFFER, frames * frame / 1e6)))
+    wanted = min(MOST_BUFFER, max(LEAST_BUFFER, frames * frame / 1e6))
+    return max(int(wanted), int(core.get_circular_buffer_memory_footprint()))
 
 
 def camera_label(core: Core) -> str:

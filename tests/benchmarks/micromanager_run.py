@@ -31,10 +31,13 @@ CAMERAS: dict[str, Callable[[int, float], PycromanagerCore]] = {
     "demo": lambda size, exposure: PycromanagerCore(demo_core(size, exposure)),
 }
 
+BUFFER = {"python": 5.0, "java": 60.0}
+"""Seconds of frames that may wait in Micro-Manager, which over the bridge is memory of another process."""
+
 
 def run(backend: str, port: int, camera: str, size: int, frames: int, exposure: float, lag: bool, folder: Path) -> Any:
     """Figures of one run."""
-    settings = SourceSettings(backend=backend, port=port, silence=30.0)
+    settings = SourceSettings(backend=backend, port=port, silence=30.0, buffer=BUFFER[backend])
     core = (lambda: CAMERAS[camera](size, exposure)) if backend == "python" else None
     log, gate = folder / "log.arrows", threading.Event()
     with MicroManagerSource(settings, None, frames, core) as source:
