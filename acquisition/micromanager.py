@@ -198,8 +198,8 @@ class _Popper(threading.Thread):
             raise SourceStopped(
                 f"Micro-Manager's buffer was full after {self._taken} frames, and the camera was stopped so that none "
                 "is lost unseen: this computer does not take frames out as fast as they come. What came is analysed. "
-                "Set a smaller run.roi or a longer exposure; where frames come in bursts, a larger source.buffer (it was "
-                f"{self._core.get_circular_buffer_memory_footprint()} MB; liveloc asks for {MOST_BUFFER} at most)."
+                "Set a smaller run.roi or a longer exposure; where frames come in bursts, a larger source.buffer (it "
+                f"was {self._core.get_circular_buffer_memory_footprint()} MB; liveloc asks for {MOST_BUFFER} at most)."
             )
         if self._frames is None or self._taken < self._frames:
             raise SourceStopped(
