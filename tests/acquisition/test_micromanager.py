@@ -324,19 +324,37 @@ def test_through_the_bridge_every_image_comes_once_and_leaves_nothing_behind(
     assert grown == 0
 
 
-def test_a_micro_manager_that_dies_is_named(
-    bridge: tuple[int, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("acquisition.micromanager.FAREWELL", 0.5)
+DYING = """
+import json, os, signal, sys, time
+import acquisition.micromanager
+from acquisition.micromanager import MicroManagerSource
+from config.errors import SourceStopped
+from config.schema import SourceSettings
+
+acquisition.micromanager.FAREWELL = 0.5
+port, double = map(int, sys.argv[1:])
+numbers, words = [], ""
+with MicroManagerSource(SourceSettings(port=port, exposure=10.0, silence=0.5), None, None) as source:
+    source.open()
+    try:
+        for frames in source.blocks(4):
+            numbers += frames.numbers.tolist()
+            os.kill(double, signal.SIGTERM)
+    except SourceStopped as error:
+        words = str(error)
+print(json.dumps([numbers == list(range(len(numbers))), len(numbers) > 0, words]), flush=True)
+os._exit(0)  # the thread that speaks to the dead program never comes back
+"""
+
+
+def test_a_micro_manager_that_dies_is_named(bridge: tuple[int, subprocess.Popen[str]]) -> None:
     port, process = bridge
-    with MicroManagerSource(SourceSettings(port=port, exposure=10.0, silence=0.5), None, None) as source:
-        source.open()
-        blocks = source.blocks(4)
-        came = [next(blocks)]
-        process.kill()
-        with pytest.raises(SourceStopped, match="gave no frame for"):
-            came.extend(blocks)
-    assert numbers(came) == list(range(len(numbers(came))))
+    command = [sys.executable, "-c", DYING, str(port), str(process.pid)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    in_order, some, words = json.loads(done.stdout.splitlines()[-1])
+    assert in_order
+    assert some
+    assert "gave no frame for" in words
 
 
 ENCODED = """
