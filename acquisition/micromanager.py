@@ -16,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from acquisition.micromanager_core import MOST_BUFFER, Core, Image, connect, describe, pop_image, set_up
+from acquisition.micromanager_core import MOST_BUFFER, Core, Image, abandon, connect, describe, pop_image, set_up
 from acquisition.source import Frames, SourceDescription
 from config.errors import SourceError, SourceStopped
 from config.schema import SourceSettings
@@ -105,6 +105,7 @@ class MicroManagerSource:
             return
         popper.join(FAREWELL)
         if popper.is_alive():
+            abandon(self.core, popper)
             log.warning("Micro-Manager did not answer within %g s: stop the camera there", FAREWELL)
 
     def __enter__(self) -> Self:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -234,6 +236,22 @@ def pop_image(core: Core) -> Image:
     elapsed = number(tags.get("ElapsedTime-ms"))
     shape = (int(tags["Height"]), int(tags["Width"]))
     return Image(pixels.reshape(shape), int(counted), np.nan if elapsed is None else elapsed / 1000)
+
+
+def abandon(core: Core, caller: threading.Thread) -> None:
+    """Free a thread that waits for the answer of a Micro-Manager that has died, so that this program can end.
+
+    pyjavaz would wait for ever, with a lock that it needs at the program's end.
+    """
+    if not hasattr(core, "_bridge"):
+        return
+    from pyjavaz import server_terminated
+
+    server_terminated(core._bridge.port)  # noqa: SLF001 (pyjavaz has no other way)
+    deadline = time.monotonic() + SERVER_PATIENCE
+    while caller.is_alive() and time.monotonic() < deadline:
+        core._bridge._response_queue.put({"type": "exception", "value": "Micro-Manager is gone"})  # noqa: SLF001
+        caller.join(0.1)
 
 
 @contextmanager
