@@ -164,15 +164,27 @@ def simulate(overrides: Overrides = None) -> None:
 
 
 @app.command()
-def train(overrides: Overrides = None) -> None:
+def train(
+    overrides: Overrides = None,
+    multirun: Annotated[
+        bool, typer.Option("--multirun", "-m", help="Train once for every combination: network=small,default.")
+    ] = False,
+) -> None:
     """Train a network on frames simulated on the fly. Interrupt and start again at will: it resumes.
 
     Example: liveloc train network=small training.steps=5000 training.output=trainings/mine
     """
+    from config.sweep import combinations, swept
     from models.training import train as run_training
 
-    checkpoint = run_training(_settings(*overrides or ()))
-    out.print(f"Trained. To use it: liveloc export {checkpoint} my_model", highlight=False, soft_wrap=True)
+    given = list(overrides or ())
+    for chosen in combinations(given) if multirun else [given]:
+        settings = _settings(*chosen)
+        if multirun:
+            settings.training.output = str(Path(settings.training.output) / swept(given, chosen))
+            out.print(f"{settings.training.output}", highlight=False, soft_wrap=True)
+        checkpoint = run_training(settings)
+        out.print(f"Trained. To use it: liveloc export {checkpoint} my_model", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -114,25 +114,37 @@ class TrainingSettings:
     size: int = 32
     """Height and width of a training frame [pixels]."""
     learning_rate: float = 1e-3
-    """Peak of the cosine schedule."""
+    """Peak of the schedule."""
+    schedule: str = "cosine"
+    """How it falls after the warm-up: cosine or linear, both to zero, or constant."""
     warmup: int = 200
     """Steps of linear warm-up."""
+    optimiser: str = "muon"
+    """muon, or any of torch.optim's by its name (adamw, sgd, radam …)."""
     weight_decay: float = 0.01
-    """AdamW weight decay."""
+    """Weight decay of the optimiser, uncoupled from the gradient."""
     gradient_clip: float = 25.0
     """Largest gradient norm."""
     ema: float = 0.999
     """Decay a step of the averaged weights that are validated and exported; 0 turns averaging off."""
     precision: str = "bf16"
-    """bf16 (autocast) or fp32."""
+    """bf16 or fp16 (autocast), or fp32."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    devices: int = 1
+    """Devices a node that train together; each takes batches of its own, so a step sees that many times as much."""
+    nodes: int = 1
+    """Computers that train together, each started with the same command as Lightning describes for its cluster."""
     threads: int | None = None
     """Processor threads; None: all."""
     seed: int = 1
     """Seed of weights and scenes."""
     checkpoint_every: int = 250
     """Steps between checkpoints."""
+    validate_every: int = 500
+    """Steps between validations; the checkpoint of the best efficiency is kept as best.ckpt."""
+    validation_batches: int = 20
+    """Batches of fixed scenes in a validation; 0 turns it off."""
     output: str = "trainings/default"
     """Folder of checkpoints and curves."""
     resume: bool = True

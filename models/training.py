@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +14,48 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.callbacks.weight_averaging import EMAWeightAveraging
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from config.errors import TrainingError
 from config.schema import DomainSettings, NetworkSettings, Settings, TrainingSettings
+from models.curves import DrawCurves
 from models.loss import emitter_loss
+from models.optimisers import make_optimiser
 from models.registry import build_network
+from models.validation import Tally, ValidationScenes
 from models.weights_file import read_weights
 from simulation.domain import Domain, SceneBatch, Truth
 
-PRECISION = {"bf16": "bf16-mixed", "fp32": "32-true"}
+PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "linear": lambda done: 1 - done,
+    "constant": lambda _done: 1.0,
+}
+"""Share of the learning rate, by the share of the steps that are done."""
 
 
 class SceneStream(IterableDataset[SceneBatch]):
-    """Batches of simulated scenes. Batch n depends on the seed and n alone, so a resumed training misses nothing."""
+    """Batches of simulated scenes. Batch n depends on the seed and n alone, so a resumed training misses nothing.
+
+    Where several processes train together, each of the ``world`` takes every world-th batch, from its ``rank`` on.
+    """
 
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
         self.next_step = 0
+        self.rank, self.world = 0, 1
         self._domain = Domain(settings.domain, settings.sequence, settings.size)
 
     def __iter__(self) -> Iterator[SceneBatch]:
         for step in range(self.next_step, self.settings.steps):
             # An odd factor keeps neighbouring seeds' streams apart.
-            generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step)
+            number = step * self.world + self.rank
+            generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + number)
             yield self._domain.batch(self.settings.batch_size, generator)
 
 
@@ -49,11 +66,17 @@ class Training(lightning.LightningModule):
         super().__init__()
         self.recipe = training
         self.stream = SceneStream(training)
+        self._tally = Tally()
         self.network = build_network(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def train_dataloader(self) -> DataLoader[SceneBatch]:
         """The stream itself; it makes whole batches."""
+        self.stream.rank, self.stream.world = self.trainer.global_rank, self.trainer.world_size
         return DataLoader(self.stream, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[SceneBatch]:
+        """The same scenes every time."""
+        return DataLoader(ValidationScenes(self.recipe), batch_size=None)
 
     def transfer_batch_to_device(
         self,
@@ -70,17 +93,35 @@ class Training(lightning.LightningModule):
         loss = emitter_loss(self.network(batch.photons), batch)
         if not math.isfinite(float(loss.total.detach())):
             raise TrainingError(
-                f"the loss is not a number at step {self.global_step} (seed {self.recipe.seed}). "
-                "Lower training.learning_rate, or resume from the last checkpoint with another seed."
+                f"the loss is not a number at step {self.global_step} (seed {self.recipe.seed}); the batch is kept as "
+                f"{self._keep(batch)}. Lower training.learning_rate, or resume from the last checkpoint with another "
+                "seed."
             )
         self.log_dict({name: getattr(loss, name).detach() for name in ("count", "place", "background", "total")})
         return loss.total
 
+    def on_validation_epoch_start(self) -> None:
+        """Count anew."""
+        self._tally = Tally()
+
+    def validation_step(self, batch: SceneBatch, _index: int) -> None:
+        """Compare one batch with its truth."""
+        self._tally.add(self.network(batch.photons), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of all scenes together."""
+        self.log_dict(self._tally.figures(), prog_bar=True)
+
+    def _keep(self, batch: SceneBatch) -> Path:
+        """Save a batch that broke the training, with its truth."""
+        file = Path(self.recipe.output) / "bad_batch.safetensors"
+        tensors = {"photons": batch.photons, "background": batch.background, **vars(batch.truth)}
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, file)
+        return file
+
     def configure_optimizers(self) -> Any:
-        """AdamW; warm-up, then a cosine to zero."""
-        optimiser = torch.optim.AdamW(
-            self.network.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
-        )
+        """Warm-up, then the schedule."""
+        optimiser = make_optimiser(self.network, self.recipe)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._rate)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -95,18 +136,21 @@ class Training(lightning.LightningModule):
 
     def _rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / max(1, self.recipe.warmup))
-        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.recipe.steps)))
+        return warm * SCHEDULES[self.recipe.schedule](min(1.0, step / self.recipe.steps))
 
 
 def train(settings: Settings) -> Path:
     """Train as the settings say and give the checkpoint's path. Raises TrainingError, SettingsError.
 
-    Beside the checkpoint ``last.ckpt`` stand the curves, ``curves/from_step_N/metrics.csv``, one file a start.
+    Beside the checkpoint ``last.ckpt`` stand ``best.ckpt``, the one that scored best on the fixed scenes of validation,
+    and the curves: ``curves.png``, ``curves/from_step_N/metrics.csv``, one file a start, and the same for TensorBoard
+    where that is installed.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     recipe = settings.training
-    if recipe.precision not in PRECISION:
-        raise TrainingError(f"training.precision={recipe.precision}: expected one of {', '.join(PRECISION)}")
+    for name, known in (("precision", PRECISION), ("schedule", SCHEDULES)):
+        if getattr(recipe, name) not in known:
+            raise TrainingError(f"training.{name}={getattr(recipe, name)}: expected one of {', '.join(known)}")
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     lightning.seed_everything(recipe.seed, verbose=False)
@@ -116,14 +160,19 @@ def train(settings: Settings) -> Path:
     begun = _check_same(resume, settings.network, recipe) if resume else 0
     trainer = lightning.Trainer(
         accelerator=recipe.device,
-        devices=1,
+        devices=recipe.devices,
+        num_nodes=recipe.nodes,
         precision=PRECISION[recipe.precision],  # type: ignore[arg-type]
         max_steps=recipe.steps,
         gradient_clip_val=recipe.gradient_clip,
         callbacks=_callbacks(folder, recipe),
-        logger=CSVLogger(folder, name="curves", version=f"from_step_{begun}"),
+        logger=_loggers(folder, f"from_step_{begun}"),
         log_every_n_steps=min(50, recipe.checkpoint_every),
         enable_model_summary=False,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        val_check_interval=recipe.validate_every,
+        limit_val_batches=recipe.validation_batches,
     )
     training = Training(settings.network, recipe)
     if recipe.base:
@@ -147,10 +196,20 @@ def load_checkpoint(path: Path) -> tuple[NetworkSettings, TrainingSettings, dict
 
 
 def _callbacks(folder: Path, recipe: TrainingSettings) -> list[Callback]:
-    keep = ModelCheckpoint(
+    newest = ModelCheckpoint(
         folder, filename="last", every_n_train_steps=recipe.checkpoint_every, enable_version_counter=False
     )
-    return [keep, *([EMAWeightAveraging(decay=recipe.ema)] if recipe.ema else [])]
+    best = ModelCheckpoint(
+        folder, filename="best", monitor="efficiency", mode="max", enable_version_counter=False,
+        save_on_train_epoch_end=False,
+    )  # fmt: skip
+    return [newest, best, DrawCurves(folder), *([EMAWeightAveraging(decay=recipe.ema)] if recipe.ema else [])]
+
+
+def _loggers(folder: Path, version: str) -> list[Logger]:
+    """Where the curves go; TensorBoard's only where it is installed."""
+    table = CSVLogger(folder, name="curves", version=version)
+    return [table, *([TensorBoardLogger(folder, "curves", version)] if find_spec("tensorboard") else [])]
 
 
 def _start_from(base: Path, training: Training) -> None:

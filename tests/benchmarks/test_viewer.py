@@ -7,6 +7,7 @@ shows the whole field, without the window itself, by whatever OpenGL this machin
 from __future__ import annotations
 
 import gc
+import json
 import math
 import os
 import statistics
@@ -29,6 +30,8 @@ from viewer.points import PointStore
 from viewer.view import View
 
 if TYPE_CHECKING:
+    from pytestqt.qtbot import QtBot
+
     from viewer.scene import Scene
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
@@ -284,3 +287,63 @@ def test_start_up(qapp_cls: type, table: Table) -> None:  # noqa: F811
     """From an empty process to the first frame of a canvas on the screen."""
     done = subprocess.run([sys.executable, "-c", STARTUP], capture_output=True, text=True, timeout=120, check=True)
     table.add("start-up of the canvas", float(done.stdout), "s")
+
+
+LIVE_SECONDS = 600
+"""How long the live run with the window lasts; the one without it lasts a third of that."""
+
+
+def test_a_live_run_with_the_window(
+    qapp_cls: type,  # noqa: F811
+    table: Table,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    qtbot: QtBot,
+) -> None:
+    """An engine in a process of its own, the real window in this one: neither may weigh on the other, however long."""
+    from viewer.canvas import Canvas
+    from viewer.window import Window
+
+    paints: list[float] = []
+    paint = Canvas.paintGL
+
+    def timed(canvas: Canvas) -> None:
+        begun = time.perf_counter()
+        paint(canvas)
+        paints.append(time.perf_counter() - begun)
+
+    monkeypatch.setattr(Canvas, "paintGL", timed)
+    engine = _live(tmp_path / "with", LIVE_SECONDS)
+    window = Window()
+    qtbot.addWidget(window)
+    window.resize(1280, 900)
+    window.show()
+    window.open(ENDPOINT)
+    while engine.poll() is None:
+        qtbot.wait(500)
+    shown = window.store.count
+    window.close()
+    assert _live(tmp_path / "without", LIVE_SECONDS / 3).wait(LIVE_SECONDS) == 0
+    quarter = len(paints) // 4
+    early, late = (statistics.median(part) for part in (paints[quarter : 2 * quarter], paints[-quarter:]))
+    report = {name: json.loads((tmp_path / name / "run.json").read_text()) for name in ("with", "without")}
+    for name, run in report.items():
+        table.add(f"live {name} the window: median delay", run["delay"]["median"], "s")
+        table.add(f"live {name} the window: 99th percentile of the delay", run["delay"]["p99"], "s")
+        table.add(f"live {name} the window: frames a second", run["frames_per_second"], "")
+        assert run["frames_analysed"] == run["frames_seen"]
+    table.add("live: localisations shown", shown, "")
+    table.add("live: frames painted a second", len(paints) / LIVE_SECONDS, "")
+    table.add("live: frame in the second quarter", 1000 * early, "ms")
+    table.add("live: frame in the last quarter", 1000 * late, "ms")
+    assert shown == report["with"]["localisations"]
+    assert late < 1.5 * early
+
+
+ENDPOINT = "tcp://127.0.0.1:5651"
+
+
+def _live(output: Path, duration: float) -> subprocess.Popen[bytes]:
+    front_door = "from liveloc import main; main()"
+    overrides = [f"run.output={output}", f"run.seconds={duration}", "viewer=false", "wire.port=5651"]
+    return subprocess.Popen([sys.executable, "-c", front_door, "live", *overrides], stdout=subprocess.DEVNULL)
