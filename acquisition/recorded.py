@@ -68,9 +68,26 @@ class RecordedSource:
 
     def blocks(self, size: int) -> Iterator[Frames]:
         """Blocks of up to ``size`` frames. Raises SourceUnreadable where a frame turns out to be damaged."""
+        yield from self._give(size, self._places(self._opened()))
+
+    def count(self, size: int) -> int:
+        """How many blocks ``blocks(size)`` gives."""
         stack = self._opened()
-        part, places = region(stack.info, self._roi), self._places(stack)
-        step = max(1, min(size, BLOCK_BYTES // stack.info.frame_bytes))
+        return -(-len(self._places(stack)) // _step(stack.info, size))
+
+    def some_blocks(self, size: int, first: int, stop: int) -> Iterator[Frames]:
+        """The blocks ``first`` to before ``stop`` of those that ``blocks(size)`` gives, each as it is there.
+
+        May be called again and again, for parts in any order. Raises SourceUnreadable.
+        """
+        stack = self._opened()
+        places, step = self._places(stack), _step(stack.info, size)
+        yield from self._give(size, places[first * step : stop * step])
+
+    def _give(self, size: int, places: range) -> Iterator[Frames]:
+        """The frames at some places, in blocks."""
+        stack = self._opened()
+        part, step = region(stack.info, self._roi), _step(stack.info, size)
         ready = self._ready(stack.info, places)
         done = places.start
         while done < places.stop:
@@ -142,6 +159,11 @@ class RecordedSource:
                 f"run.start must be a frame of {info.name}, 0 to {last}; it is {self._start}. Frames count from 0."
             )
         check_window(self._start, self._stop)
+
+
+def _step(info: StackInfo, size: int) -> int:
+    """Frames of a block when ``size`` are asked for."""
+    return max(1, min(size, BLOCK_BYTES // info.frame_bytes))
 
 
 def check_window(start: int, stop: int | None) -> None:

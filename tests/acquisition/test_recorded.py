@@ -797,3 +797,16 @@ def test_real_ndtiff(folder: str, axis: str, bits: int) -> None:
     np.testing.assert_array_equal(frames.numbers, np.arange(len(expected)))
     assert description.camera == {"pixel_size": 1000.0, "saturation": 2.0**bits - 1}
     assert np.all(np.diff(frames.times) > 0)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, None), (3, 19)])
+def test_some_blocks_are_those_of_the_whole(tmp_path: Path, start: int, stop: int | None) -> None:
+    with RecordedSource(write(tmp_path / "a.tif", movie()), start, stop) as source:
+        source.open()
+        whole = list(source.blocks(6))
+        assert source.count(6) == len(whole)
+        for first in range(len(whole)):
+            part = list(source.some_blocks(6, first, first + 2))
+            expected = whole[first : first + 2]
+            assert [block.numbers.tolist() for block in part] == [block.numbers.tolist() for block in expected]
+            assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(part, expected, strict=True))
