@@ -70,10 +70,9 @@ class RecordedSource:
         """Blocks of up to ``size`` frames. Raises SourceUnreadable where a frame turns out to be damaged."""
         yield from self._give(size, self._places(self._opened()))
 
-    def count(self, size: int) -> int:
-        """How many blocks ``blocks(size)`` gives."""
-        stack = self._opened()
-        return -(-len(self._places(stack)) // _step(stack.info, size))
+    def block_frames(self, size: int) -> int:
+        """Frames of each block, save the last, that ``blocks(size)`` gives: fewer than ``size`` where they are large."""
+        return _step(self._opened().info, size)
 
     def some_blocks(self, size: int, first: int, stop: int) -> Iterator[Frames]:
         """The blocks ``first`` to before ``stop`` of those that ``blocks(size)`` gives, each as it is there.
