@@ -29,8 +29,11 @@ from config.schema import Settings
 FOLDER = Path(__file__).resolve().parent
 """Holds ``liveloc.yaml`` and a folder of YAML files for each group."""
 
+ADDRESS = re.compile(r"(?:(?:tcp|tls)://)?(?:[\w.-]{2,}|\[[0-9a-fA-F:]+\]):\d{1,5}")
+"""HOST:PORT of a scheduler. A host has two letters or more, so that no drive of Windows is taken for one."""
+
 GROUPS = tuple(entry.name for entry in fields(Settings) if entry.name not in ("model", "viewer"))
-"""Names of the groups: camera, optics, network, training, dataset, run, source, wire, monitor, feedback."""
+"""Names of the groups: camera, optics, network, training, dataset, run, source, wire, monitor, feedback, cluster."""
 
 
 def compose(overrides: Sequence[str] = ()) -> Settings:
@@ -85,6 +88,8 @@ def _option(group: str, value: str) -> str:
     """The name under which Hydra finds ``value``: that of a shipped YAML file, or of a user's file stored for it."""
     if value in options(group):
         return value
+    if group == "cluster" and ADDRESS.fullmatch(value):
+        return _store(group, f"at_{value}", {"name": value, "kind": "address", "address": value})
     if re.search(r"[/\\]|\.ya?ml$", value):
         return _store_own_file(group, Path(value.strip("'\"")))
     found = get_close_matches(value, options(group), n=1, cutoff=0.5)
@@ -98,7 +103,10 @@ def _option(group: str, value: str) -> str:
 def _store_own_file(group: str, path: Path) -> str:
     """Register the user's YAML file as an option of the group; give the option's name."""
     values = _read_own_file(group, path)
-    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    return _store(group, f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}", values)
+
+
+def _store(group: str, name: str, values: dict[str, Any]) -> str:
     option = re.sub(r"\W", "_", name)
     ConfigStore.instance().store(group=group, name=option, node=values)
     return option

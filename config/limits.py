@@ -83,6 +83,11 @@ LIMITS: dict[str, tuple[float, float]] = {
     "feedback.slew": (POSITIVE, math.inf),
     "feedback.every": (POSITIVE, math.inf),
     "feedback.gain": (POSITIVE, 1),
+    "cluster.workers": (1, math.inf),
+    "cluster.threads": (1, math.inf),
+    "cluster.chunk": (1, math.inf),
+    "cluster.retries": (0, math.inf),
+    "cluster.patience": (POSITIVE, math.inf),
 }
 """Smallest and largest value, both allowed. A setting that is None is not checked."""
 
@@ -95,6 +100,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "run.policy": ("every", "newest"),
     "source.kind": ("simulated", "micromanager", "micromanager_acquisition", "follow", "recorded"),
     "source.backend": ("java", "python"),
+    "cluster.kind": ("off", "local", "address"),
 }
 """Values a setting may have, where there are few."""
 

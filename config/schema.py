@@ -104,7 +104,7 @@ class TrainingSettings:
     name: str = "default"
     """Name of the recipe, for people."""
     base: str | None = None
-    """A .safetensors model file whose weights to start from (fine-tuning); None: fresh weights."""
+    """A shipped model's name or a .safetensors model file whose weights to start from; None: fresh weights."""
     steps: int = 13000
     """Optimiser steps."""
     batch_size: int = 6
@@ -345,6 +345,34 @@ class RunSettings:
 
 
 @dataclass
+class ClusterSettings:
+    """Many processes that replay recorded stacks together (docs/scale.md)."""
+
+    name: str = "off"
+    """Name of these settings, for people."""
+    kind: str = "off"
+    """off, local (processes on this computer) or address (a Dask scheduler that runs)."""
+    address: str | None = None
+    """HOST:PORT of the scheduler; `cluster=HOST:PORT` says the same."""
+    tls: str | None = None
+    """Folder of ca.pem, cert.pem and key.pem (`liveloc certificates` makes them). A scheduler on another computer needs
+    it."""
+    trust_network: bool = False
+    """Connect to another computer without TLS. Whoever reaches that network then runs programs as you."""
+    workers: int | None = None
+    """Processes of a local cluster; None: one a GPU, else one a processor core."""
+    threads: int | None = None
+    """Processor threads of each worker's runtime; None: run.threads, else (local) the cores shared out evenly."""
+    chunk: int | None = None
+    """Frames that a worker is given at once, rounded up to whole blocks; None: so that context that is read twice is
+    about 2 %, and each worker has work."""
+    retries: int = 2
+    """Times that a chunk is given to another worker when it fails."""
+    patience: float = 120.0
+    """Time to wait for a first worker [s]."""
+
+
+@dataclass
 class Settings:
     """Everything, as a run folder or a model file keeps it."""
 
@@ -358,6 +386,7 @@ class Settings:
     wire: WireSettings = field(default_factory=WireSettings)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     feedback: FeedbackSettings = field(default_factory=FeedbackSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     model: str = "default"
     """A shipped model's name or the path of a model file."""
     viewer: bool | None = None

@@ -26,6 +26,7 @@ DEFAULTS = {
     "wire": "loopback",
     "monitor": "default",
     "feedback": "off",
+    "cluster": "off",
 }
 
 REFUSED = {
@@ -54,6 +55,8 @@ REFUSED = {
     "short roi": ("run.roi=[1,2,3]", "expected [x, y, width, height]"),
     "stop before start": ("run.stop=0", "expected a number of 1 or more"),
     "domain upside down": ("training.domain.photons=[200,100]", "expected [smallest, largest]"),
+    "no cluster": ("cluster=remote", "cluster=remote: no such cluster. There are local, off"),
+    "cluster without a port": ("cluster=node1.example", "no such cluster"),
     "missing file": ("camera=nowhere/mine.yaml", "the file cannot be read"),
 }
 
@@ -206,3 +209,14 @@ def test_compose_leaves_no_state_behind() -> None:
     first.network.encoder.append(1)
     assert compose() == compose()
     assert compose().network == Settings().network
+
+
+@pytest.mark.parametrize("address", ["node1:8786", "10.0.0.3:8786", "tls://node1.example.org:8786", "[::1]:8786"])
+def test_a_cluster_goes_by_its_address(address: str) -> None:
+    cluster = compose([f"cluster={address}", "cluster.retries=3"]).cluster
+    assert (cluster.kind, cluster.address, cluster.retries) == ("address", address, 3)
+
+
+def test_a_cluster_of_this_computer_and_none() -> None:
+    assert compose(["cluster=local", "cluster.workers=2"]).cluster.kind == "local"
+    assert compose(["cluster=off"]).cluster.kind == compose().cluster.kind == "off"
