@@ -188,6 +188,48 @@ def train(
 
 
 @app.command()
+def calibrate(
+    stack: Annotated[Path, typer.Argument(help="A recording of the microscope's own.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Where the settings files go.")],
+    overrides: Overrides = None,
+) -> None:
+    """Measure a microscope on its own recording: camera, PSF, photons, background, blinking. Writes settings files.
+
+    What is known of the camera goes in as for `replay`; the rest is estimated by photon transfer. The files are for
+    `train` (a recipe that adapts the model), `simulate` and `evaluate` (an acquisition alike, with truth).
+
+    Example: liveloc calibrate stack.tif my_microscope camera.pixel_size=108
+    """
+    from acquisition.recorded import RecordedSource
+    from models import microscope
+    from viewer.terminal import print_table
+
+    settings = _settings("camera=estimate", *overrides or ())
+    run, roi = settings.run, _rectangle(settings)
+    with RecordedSource(stack, run.start, run.stop, roi) as source:
+        source.open()
+        region = microscope.region_to_look_at(source, roi)
+    with _printed_warnings(), RecordedSource(stack, run.start, run.stop, region) as source:
+        description = source.open()
+        camera, notes = _camera(settings, source, description)
+        _warn(notes)
+        found = microscope.look(source, camera, _runtime(settings), run.threshold)
+    known, exposure = (
+        microscope.known_camera(settings.camera, camera),
+        description.exposure or settings.dataset.exposure,
+    )
+    files = microscope.write_settings(folder, found, known, exposure, settings.model)
+    print_table(out, [(name, f"{value:.4g}") for name, value in found.rows(exposure).items()])
+    recipe, alike = files["training"], " ".join(f"{group}={files[group]}" for group in ("dataset", "camera", "optics"))
+    for step in (
+        f"liveloc train training={recipe}",
+        f"liveloc export --no-measure {folder / 'training' / 'last.ckpt'} {folder / folder.name}",
+        f"liveloc evaluate {alike} model={folder / folder.name}.onnx",
+    ):
+        out.print(step, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint that `liveloc train` wrote.", show_default=False)],
     output: Annotated[Path | None, typer.Argument(help="Where to write; the suffixes come by themselves.")] = None,

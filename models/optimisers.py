@@ -26,7 +26,9 @@ class Muon(torch.optim.Optimizer):
     to the size of one of AdamW's (Liu et al. 2025, arXiv:2502.16982), so one learning rate serves both.
     """
 
-    def __init__(self, weights: Iterable[Tensor], others: Iterable[Tensor], lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, weights: Iterable[nn.Parameter], others: Iterable[nn.Parameter], lr: float, weight_decay: float
+    ) -> None:
         groups: list[dict[str, Any]] = [
             {"params": list(weights), "orthogonal": True},
             {"params": list(others), "orthogonal": False},
@@ -57,7 +59,8 @@ class Muon(torch.optim.Optimizer):
         momentum = self._kept(parameter, "momentum")
         momentum.lerp_(parameter.grad, 1 - MOMENTUM)
         matrix = parameter.grad.lerp(momentum, MOMENTUM).flatten(1)
-        return (0.2 * math.sqrt(max(matrix.shape)) * orthogonalised(matrix)).view_as(parameter)
+        update: Tensor = 0.2 * math.sqrt(max(matrix.shape)) * orthogonalised(matrix)
+        return update.view_as(parameter)
 
     def _adam(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
         assert parameter.grad is not None
@@ -66,7 +69,9 @@ class Muon(torch.optim.Optimizer):
         first, second = group["betas"]
         mean.lerp_(parameter.grad, 1 - first)
         square.lerp_(parameter.grad**2, 1 - second)
-        return mean / (1 - first**steps) / ((square / (1 - second**steps)).sqrt() + group["eps"])
+        size = (square / (1 - second**steps)).sqrt() + group["eps"]
+        update: Tensor = mean / (1 - first**steps) / size
+        return update
 
     def _kept(self, parameter: Tensor, name: str) -> Tensor:
         state: dict[str, Tensor] = self.state[parameter]
@@ -82,14 +87,14 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     x = matrix.T if tall else matrix
     x = (x / (x.norm() + 1e-12)).bfloat16()
     for _ in range(ITERATIONS):
-        gram = x @ x.T
+        gram: Tensor = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return (x.T if tall else x).to(matrix.dtype)
 
 
 def make_optimiser(network: nn.Module, recipe: TrainingSettings) -> torch.optim.Optimizer:
     """The optimiser that ``training.optimiser`` names: muon, or any of torch.optim's. Raises TrainingError."""
-    options = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     if recipe.optimiser.lower() == "muon":
         return Muon(*_split(network), **options)
     known = {name.lower(): kind for name, kind in vars(torch.optim).items() if _is_optimiser(kind)}
@@ -102,7 +107,7 @@ def make_optimiser(network: nn.Module, recipe: TrainingSettings) -> torch.optim.
         raise TrainingError(f"training.optimiser={recipe.optimiser} does not fit this network: {error}") from error
 
 
-def _split(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+def _split(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Weights that mix channels, and the rest: vectors, and the last layer, whose outputs each mean something else."""
     named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
     mixing = [_mixes(network, name) for name, _ in named]

@@ -26,6 +26,7 @@ from models.loss import emitter_loss
 from models.optimisers import make_optimiser
 from models.registry import build_network
 from models.validation import Tally, ValidationScenes
+from models.weights import model_path
 from models.weights_file import read_weights
 from simulation.domain import Domain, SceneBatch, Truth
 
@@ -176,7 +177,7 @@ def train(settings: Settings) -> Path:
     )
     training = Training(settings.network, recipe)
     if recipe.base:
-        _start_from(Path(recipe.base), training)
+        _start_from(model_path(recipe.base).with_suffix(".safetensors"), training)
     trainer.fit(training, ckpt_path=resume, weights_only=True)
     if trainer.global_step % recipe.checkpoint_every:
         trainer.save_checkpoint(newest)

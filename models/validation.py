@@ -79,4 +79,4 @@ def _true(batch: SceneBatch) -> pa.Table:
 
 def _table(frame: Tensor, x: Tensor, y: Tensor, photons: Tensor) -> pa.Table:
     columns = {"frame": frame, "x": PIXEL * x, "y": PIXEL * y, "photons": photons}
-    return pa.table({name: value.detach().cpu().numpy() for name, value in columns.items()})
+    return pa.table({name: pa.array(value.detach().cpu().numpy()) for name, value in columns.items()})
