@@ -89,7 +89,8 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     for _ in range(ITERATIONS):
         gram: Tensor = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    flat: Tensor = x.T if tall else x
+    return flat.to(matrix.dtype)
 
 
 def make_optimiser(network: nn.Module, recipe: TrainingSettings) -> torch.optim.Optimizer:
