@@ -88,6 +88,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "cluster.chunk": (1, math.inf),
     "cluster.retries": (0, math.inf),
     "cluster.patience": (POSITIVE, math.inf),
+    "evaluation.isolated_background": (0, math.inf),
+    "evaluation.isolated_emitters": (1, math.inf),
+    "evaluation.pairs": (1, math.inf),
 }
 """Smallest and largest value, both allowed. A setting that is None is not checked."""
 
@@ -128,6 +131,7 @@ def check(settings: Settings) -> None:
     _check_domain(settings)
     _check_run(settings)
     _check_feedback(settings)
+    _check_evaluation(settings)
 
 
 def _check_range(key: str, value: Any) -> None:
@@ -170,3 +174,18 @@ def _check_feedback(settings: Settings) -> None:
         raise SettingsError(
             f"feedback.minimum ({feedback.minimum:g}) is more than feedback.maximum ({feedback.maximum:g}). Swap them."
         )
+
+
+def _check_evaluation(settings: Settings) -> None:
+    plan = settings.evaluation
+    lists: dict[str, tuple[list[float], float]] = {
+        "thresholds": (plan.thresholds, 1),
+        "isolated_photons": (plan.isolated_photons, math.inf),
+        "isolated_frames": ([float(lit) for lit in plan.isolated_frames], math.inf),
+        "pair_distances": (plan.pair_distances, math.inf),
+        "pair_frames": ([float(lit) for lit in plan.pair_frames], math.inf),
+    }
+    for name, (values, most) in lists.items():
+        if not values or not all(0 < value <= most for value in values):
+            limit = "" if math.isinf(most) else f" and at most {most:g}"
+            raise SettingsError(f"evaluation.{name}: expected one or more numbers above 0{limit}, found {values}.")

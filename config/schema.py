@@ -373,6 +373,36 @@ class ClusterSettings:
 
 
 @dataclass
+class EvaluationSettings:
+    """What `liveloc evaluate`, `compare` and `inspect` measure beside the table in the terminal, and where it goes."""
+
+    name: str = "default"
+    """Name of these settings, for people."""
+    output: str | None = None
+    """Folder for everything that can be measured: results.json, .md, .csv and figures; None: the short table alone."""
+    thresholds: list[float] = field(
+        default_factory=lambda: [0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9]
+    )
+    """Smallest probabilities that are tried; the least of them is as improbable as localisations are looked at."""
+    isolated_photons: list[float] = field(default_factory=lambda: [200.0, 300.0, 500.0, 1000.0, 2000.0, 5000.0])
+    """Light of isolated emitters in each frame [photons]."""
+    isolated_frames: list[int] = field(default_factory=lambda: [1, 3, 9])
+    """Consecutive frames in which each of them shines."""
+    isolated_background: float = 10.0
+    """Background behind them [photons / pixel / frame]."""
+    isolated_emitters: int = 1200
+    """How many of them, counted in every frame, a row of figures takes."""
+    pair_distances: list[float] = field(
+        default_factory=lambda: [100.0, 150.0, 200.0, 250.0, 300.0, 350.0, 400.0, 500.0, 600.0]
+    )
+    """How far apart the two of a pair stand [nm]."""
+    pair_frames: list[int] = field(default_factory=lambda: [1, 3])
+    """Consecutive frames in which each of a pair shines; in several, one comes on a frame later."""
+    pairs: int = 400
+    """Pairs, counted in every frame, for each distance."""
+
+
+@dataclass
 class Settings:
     """Everything, as a run folder or a model file keeps it."""
 
@@ -387,6 +417,7 @@ class Settings:
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     feedback: FeedbackSettings = field(default_factory=FeedbackSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     model: str = "default"
     """A shipped model's name or the path of a model file."""
     viewer: bool | None = None

@@ -4,23 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from acquisition.camera import Camera
 from acquisition.source import Frames
-from config.schema import Settings
+from config.schema import DatasetSettings, Settings
 from engine.runtimes.runtime import Runtime
 from engine.streaming import StreamingLocaliser
-from models.evaluation.metrics import match, score
+from models.evaluation.crlb import Detector
+from models.evaluation.metrics import score
+from models.evaluation.strata import spread
+from models.evaluation.trial import PHOTON_FLOOR, TIGHT, Optics, Trial, Widths
+from models.evaluation.verdict import Verdict, axes_of, chosen, judge
 from simulation.dataset import make_simulator
-from simulation.simulator import Simulator
 
-PHOTON_FLOOR = 100.0
-"""Emitters with fewer photons in a frame are "don't care"."""
 BLOCK = 64
 """Frames simulated at once."""
+
+
+class Movie(Protocol):
+    """What can be localised without a file: a Simulator, or a planned scene."""
+
+    @property
+    def dataset(self) -> DatasetSettings:
+        """How many frames there are, and how large."""
+        ...
+
+    @property
+    def camera(self) -> Camera:
+        """Its calibration."""
+        ...
+
+    def frames(self, start: int, stop: int) -> NDArray[np.uint16]:
+        """Camera frames (T, H, W) [ADU]."""
+        ...
+
+    def emitters(self) -> pa.Table:
+        """The truth."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +70,7 @@ class BenchmarkRow:
     offset_y: float
     """[nm]"""
     sigma_spread: float
-    """Standard deviation of error / predicted sigma over both axes; 1 where sigmas are right."""
+    """Standard deviation of error / predicted sigma over both axes, about nought; 1 where sigmas are right."""
     photon_ratio: float
     """Median of found over true photons."""
 
@@ -58,38 +83,61 @@ def benchmark(runtime: Runtime, conditions: Sequence[Settings]) -> Iterator[Benc
         yield compare(localise(simulator, localiser), simulator.emitters(), settings)
 
 
-def localise(simulator: Simulator, localiser: StreamingLocaliser) -> pa.Table:
+def localise(movie: Movie, localiser: StreamingLocaliser) -> pa.Table:
     """A whole simulated acquisition through a localiser."""
     batches = []
-    for start in range(0, simulator.dataset.frames, BLOCK):
-        pixels = simulator.frames(start, min(start + BLOCK, simulator.dataset.frames))
+    for start in range(0, movie.dataset.frames, BLOCK):
+        pixels = movie.frames(start, min(start + BLOCK, movie.dataset.frames))
         numbers = np.arange(start, start + len(pixels))
         batches.append(localiser.push(Frames(pixels, numbers, np.full(len(pixels), np.nan))))
     return pa.Table.from_batches([*batches, localiser.flush()])
 
 
+def trial_of(movie: Movie, settings: Settings, context: tuple[int, int] | None = None) -> Trial:
+    """The truth of a simulated acquisition, and its microscope; ``context`` is that of the model to be judged."""
+    dataset = settings.dataset
+    assert settings.optics.psf_sigma is not None
+    return Trial(
+        name=dataset.name,
+        truth=movie.emitters(),
+        frames=dataset.frames,
+        area=field_area(settings),
+        optics=Optics(
+            Detector.of(movie.camera),
+            Widths(settings.optics.psf_sigma),
+            dataset.background,
+            (dataset.height, dataset.width),
+        ),
+        context=context,
+    )
+
+
 def compare(table: pa.Table, truth: pa.Table, settings: Settings) -> BenchmarkRow:
     """Score one table under one condition."""
-    wide = score(table, truth, 250.0, PHOTON_FLOOR)
-    tight = score(table, truth, 100.0, PHOTON_FLOOR)
-    pairs = match(table, truth, 250.0, PHOTON_FLOOR)
-    found, true = table.take(pairs.found), truth.take(pairs.true)
-    error = {axis: _numpy(found, axis) - _numpy(true, axis) for axis in ("x", "y")}
-    normal = np.concatenate([error[axis] / _numpy(found, f"sigma_{axis}") for axis in error])
-    ratio = _numpy(found, "photons") / _numpy(true, "photons")
+    trial = Trial(settings.dataset.name, truth, settings.dataset.frames, field_area(settings))
+    return benchmark_row(judge(table, trial), table, settings.dataset.photons)
+
+
+def benchmark_row(verdict: Verdict, table: pa.Table, photons: float) -> BenchmarkRow:
+    """The figures of one table, judged within 250 nm; ``photons``: mean in a fully lit frame [photons]."""
+    trial, wide = verdict.trial, verdict.score
+    tight = score(table, trial.truth, TIGHT, PHOTON_FLOOR)
+    pairs = chosen(verdict.emitters, verdict.emitters["found"])
+    error = axes_of(pairs, "error")
+    ratio = pairs["found_photons"] / pairs["photons"]
     return BenchmarkRow(
-        condition=settings.dataset.name,
-        density=truth.num_rows / (settings.dataset.frames * _area(settings)),
-        photons=settings.dataset.photons,
-        frames=settings.dataset.frames,
+        condition=trial.name,
+        density=trial.density,
+        photons=photons,
+        frames=trial.frames,
         jaccard=wide.jaccard,
         rmse=wide.rmse,
         efficiency=wide.efficiency,
         jaccard_100nm=tight.jaccard,
         rmse_100nm=tight.rmse,
-        offset_x=float(np.mean(error["x"])) if len(ratio) else np.nan,
-        offset_y=float(np.mean(error["y"])) if len(ratio) else np.nan,
-        sigma_spread=float(np.std(normal)) if len(ratio) else np.nan,
+        offset_x=float(np.mean(error[:, 0])) if len(ratio) else np.nan,
+        offset_y=float(np.mean(error[:, 1])) if len(ratio) else np.nan,
+        sigma_spread=spread(error, axes_of(pairs, "sigma")),
         photon_ratio=float(np.median(ratio)) if len(ratio) else np.nan,
     )
 
@@ -111,11 +159,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _area(settings: Settings) -> float:
+def field_area(settings: Settings) -> float:
     """Of the field [µm²]."""
     assert settings.camera.pixel_size is not None
     return settings.dataset.height * settings.dataset.width * (settings.camera.pixel_size / 1000) ** 2
-
-
-def _numpy(table: pa.Table, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return table[column].to_numpy().astype(np.float64)

@@ -27,6 +27,7 @@ DEFAULTS = {
     "monitor": "default",
     "feedback": "off",
     "cluster": "off",
+    "evaluation": "default",
 }
 
 REFUSED = {
