@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from engine.monitor.guard import LightPlan
     from engine.output.run_folder import RunFolder
     from engine.runtimes.runtime import Runtime
+    from engine.scale.outcome import Outcome, Place
     from engine.session import Session
     from engine.status import Status
 
@@ -97,7 +98,7 @@ def demo(overrides: Overrides = None) -> None:
     given = overrides or []
     chosen = core if any(words.startswith("source=micromanager") for words in given) else ()
     folder, source, status = _watch(_live_settings("run=demo", *chosen, *given), endless=False)
-    _summarise(folder, status)
+    _summarise(folder.path, status)
     if isinstance(source, SimulatedCamera):
         _compare_with_truth(folder, source.simulator.emitters(0, status.acquired))
     _exit_if_stopped(status)
@@ -113,33 +114,31 @@ def live(overrides: Overrides = None) -> None:
     liveloc live source=follow source.path=D:/data/run_1 camera=ixon897; liveloc live run.seconds=60
     """
     folder, _, status = _watch(_live_settings("run=live", *overrides or ()), endless=True)
-    _summarise(folder, status)
+    _summarise(folder.path, status)
     _exit_if_stopped(status)
 
 
 @app.command()
 def replay(
-    stack: Annotated[Path, typer.Argument(help="TIFF, OME-TIFF, NDTiff folder, or Picasso .raw.", show_default=False)],
-    overrides: Overrides = None,
+    words: Annotated[list[str], typer.Argument(metavar="STACK [STACK]... [SETTING=VALUE]...", show_default=False)],
 ) -> None:
-    """Localise a recorded stack: TIFF of any kind, Micro-Manager's NDTiff, Picasso's .raw.
+    """Localise recorded stacks: TIFF of any kind, Micro-Manager's NDTiff, Picasso's .raw.
 
-    Writes a run folder with tables, image.png and an account of every frame. Photons need the camera's calibration:
-    from the file, from camera=NAME, from camera=my_camera.yaml, or guessed with camera=estimate.
+    Each gets a run folder with tables, image.png and an account of every frame; with several stacks, in run.output, and
+    those that an earlier command finished there are left out. @FILE names stacks, one a line. Photons need the camera's
+    calibration: from the file, from camera=NAME, from camera=my_camera.yaml, or guessed with camera=estimate.
+
+    cluster=local shares the work among processes, cluster=HOST:PORT among computers (docs/scale.md): same rows.
 
     Example: liveloc replay stack.tif camera=challenge_emccd run.output=results optics.psf_sigma=135
     """
-    from acquisition.recorded import RecordedSource
+    from engine.scale.stacks import listed, places
 
-    settings = _settings(*overrides or ())
-    with RecordedSource(stack, settings.run.start, settings.run.stop, _rectangle(settings)) as source:
-        description = source.open()
-        camera, notes = _camera(settings, source, description)
-        with _run_folder(settings) as folder:
-            _warn(notes)
-            status = _analyse(source, camera, settings, folder, description)
-    _summarise(folder, status)
-    _exit_if_stopped(status)
+    stacks, overrides = _stacks_and_overrides(words)
+    settings = _settings(*overrides)
+    todo = places(listed(stacks), settings.run.output)
+    outcomes = _replay_here(settings, todo) if settings.cluster.kind == "off" else _replay_on_cluster(settings, todo)
+    _summarise_all(outcomes)
 
 
 @app.command()
@@ -200,12 +199,12 @@ def calibrate(
 
     Example: liveloc calibrate stack.tif my_microscope camera.pixel_size=108
     """
-    from acquisition.recorded import RecordedSource
+    from acquisition.recorded import RecordedSource, rectangle
     from models import microscope
     from viewer.terminal import print_table
 
     settings = _settings("camera=estimate", *overrides or ())
-    run, roi = settings.run, _rectangle(settings)
+    run, roi = settings.run, rectangle(settings.run)
     with RecordedSource(stack, run.start, run.stop, roi) as source:
         source.open()
         region = microscope.region_to_look_at(source, roi)
@@ -248,9 +247,12 @@ def export(
 def evaluate(overrides: Overrides = None) -> None:
     """Score a model on simulated acquisitions of known truth: Jaccard index, RMSE, efficiency.
 
-    Runs the benchmark's conditions, or the one data set that is given.
+    Runs the benchmark's conditions, or the one data set that is given. With evaluation.output=FOLDER everything else
+    too: error over the Cramér–Rao bound, by photons, signal to noise and neighbours, sigmas, probabilities, bias,
+    resolving power, thresholds, as tables and figures.
 
-    Example: liveloc evaluate model=my_model.onnx dataset=density_2 dataset.frames=200
+    Examples: liveloc evaluate model=my_model.onnx dataset=density_2 dataset.frames=200;
+    liveloc evaluate evaluation.output=report
     """
     from models.evaluation.benchmark import as_markdown, benchmark
 
@@ -259,7 +261,88 @@ def evaluate(overrides: Overrides = None) -> None:
     conditions = _conditions(chosen, *given)
     runtime = _runtime(conditions[0])
     out.print(f"{runtime.description.name} on {runtime.name}", highlight=False)
-    out.print(as_markdown(list(benchmark(runtime, conditions))), highlight=False, soft_wrap=True)
+    if conditions[0].evaluation.output is None:
+        out.print(as_markdown(list(benchmark(runtime, conditions))), highlight=False, soft_wrap=True)
+    else:
+        _report(runtime, conditions, Path(conditions[0].evaluation.output), " ".join(["liveloc evaluate", *given]))
+
+
+@app.command()
+def compare(
+    truth: Annotated[
+        Path,
+        typer.Argument(help="A folder that `liveloc simulate` wrote, or a table of the truth.", show_default=False),
+    ],
+    tables: Annotated[
+        list[str],
+        typer.Argument(metavar="TABLE... [SETTING=VALUE]...", help="Tables or run folders.", show_default=False),
+    ],
+) -> None:
+    """Score tables side by side on one truth: run folders, ThunderSTORM .csv, Picasso .hdf5, .parquet.
+
+    Where the truth is a table alone, camera=NAME and optics.psf_sigma=NM give the bounds. evaluation.output=FOLDER
+    writes all tables and figures.
+
+    Example: liveloc compare simulated runs/mine picasso_locs.hdf5 evaluation.output=report
+    """
+    from models.evaluation.compare import compare_tables
+    from models.evaluation.report import write_report
+
+    paths, overrides = _paths_and_overrides(tables)
+    settings = _settings(*overrides)
+    sections = compare_tables(truth, paths, settings)
+    out.print(sections[0].markdown(), highlight=False, soft_wrap=True, markup=False)
+    if settings.evaluation.output is not None:
+        words = ["liveloc compare", str(truth), *tables]
+        head = {"command": " ".join(words), "title": f"On the same truth: {truth.name}"}
+        write_report(sections, head, head["title"], Path(settings.evaluation.output))
+        out.print(f"Everything: {settings.evaluation.output}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    tables: Annotated[
+        list[str],
+        typer.Argument(metavar="TABLE... [SETTING=VALUE]...", help="Tables or run folders.", show_default=False),
+    ],
+) -> None:
+    """Tell of localisations whose truth nobody knows: statistics, FRC resolution, precision from repeats.
+
+    evaluation.output=FOLDER writes pictures, distributions and tables.
+
+    Example: liveloc inspect runs/mine their_table.csv evaluation.output=report
+    """
+    from models.evaluation.inspection import inspect_files
+
+    paths, overrides = _paths_and_overrides(tables)
+    section = inspect_files(paths, _settings(*overrides), " ".join(["liveloc inspect", *tables]))
+    out.print(section.markdown(), highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+def card(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL... [SETTING=VALUE]...", show_default=False)],
+    docs: Annotated[Path, typer.Option(help="Folder of the documents.")] = Path("docs"),
+    measure: Annotated[bool, typer.Option(help="Evaluate anew; else write from the results that are there.")] = True,
+) -> None:
+    """Write a model's card, docs/models/NAME.md, from a full evaluation, and docs/benchmarks.md from all results.
+
+    Example: liveloc card default small
+    """
+    from models.evaluation.card import write_benchmarks, write_card
+    from models.weights import model_path
+
+    names, overrides = [name for name in models if "=" not in name], [word for word in models if "=" in word]
+    for name in names:
+        chosen = [word.partition("=")[2] for word in overrides if word.startswith("dataset=")] or CONDITIONS
+        conditions = _conditions(chosen, f"model={name}", *overrides)
+        runtime = _runtime(conditions[0])
+        folder = docs / "models" / runtime.description.name
+        if measure:
+            command = " ".join(["liveloc evaluate", f"model={name}", *overrides, f"evaluation.output={folder}"])
+            _report(runtime, conditions, folder, command)
+        out.print(f"{write_card(runtime.description, model_path(name), docs)}", highlight=False, soft_wrap=True)
+    out.print(f"{write_benchmarks(docs)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -350,6 +433,20 @@ def keys(
 
 
 @app.command()
+def certificates(
+    folder: Annotated[Path, typer.Argument(help="Where to keep them; carry it to every computer.", show_default=False)],
+) -> None:
+    """Make TLS certificates for a Dask cluster: who has them may run programs on it, so keep them secret.
+
+    Example: liveloc certificates tls, then see docs/scale.md
+    """
+    from engine.scale.cluster import make_certificates
+
+    for made in make_certificates(folder):
+        out.print(f"Keep secret: {made}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def doctor() -> None:
     """Say what is installed, which runtime really runs, whether a GPU is used, and whether a window can be opened."""
     from rich.table import Table
@@ -387,6 +484,88 @@ def settings(
     for name in GROUPS:
         if name.startswith(group.partition(".")[0]):
             out.print(f"{name}= one of {', '.join(options(name))}, or a file", highlight=False, soft_wrap=True)
+
+
+def _stacks_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What is no ``setting=value``, or exists though it looks like one, is a stack."""
+    overrides = [word for word in words if "=" in word and not Path(word).exists()]
+    return [word for word in words if word not in overrides], overrides
+
+
+def _replay_here(settings: Settings, todo: Sequence[Place]) -> list[Outcome]:
+    """In this process. With several stacks, one that fails does not stop the others."""
+    from engine.scale.stacks import of_stack, one_by_one
+
+    if len(todo) == 1:
+        return [_replay_one(settings, todo[0])]
+    with _printed_warnings():
+        return one_by_one(todo, lambda place: _replay_one(of_stack(settings, place, many=True), place))
+
+
+def _replay_one(settings: Settings, place: Place) -> Outcome:
+    from acquisition.recorded import RecordedSource, rectangle
+    from engine.scale.outcome import Outcome
+
+    run = settings.run
+    with RecordedSource(place.stack, run.start, run.stop, rectangle(run)) as source:
+        description = source.open()
+        camera, notes = _camera(settings, source, description)
+        with _run_folder(settings) as folder:
+            _warn(notes)
+            status = _analyse(source, camera, settings, folder, description)
+    return Outcome(replace(place, folder=folder.path), status)
+
+
+def _replay_on_cluster(settings: Settings, todo: Sequence[Place]) -> list[Outcome]:
+    from engine.scale.archive import Archive
+    from engine.scale.cluster import connected
+    from engine.signals import termination_as_interrupt
+    from models.runtime import model_anywhere, open_model
+    from viewer.terminal import RunProgress
+
+    with termination_as_interrupt(), _printed_warnings(), connected(settings) as cluster:
+        out.print(f"{len(todo)} stack{'s' * (len(todo) > 1)} → {escape(cluster.name)}", highlight=False)
+        archive = Archive(cluster, replace(settings, model=model_anywhere(settings.model)), todo, open_model)
+        with RunProgress(out) as progress:
+            return archive.run(progress.show)
+
+
+def _summarise_all(outcomes: Sequence[Outcome]) -> None:
+    """A table of the one run, or of all; the exit status tells whether all are done."""
+    from viewer.terminal import print_outcomes
+
+    if len(outcomes) > 1:
+        print_outcomes(out, outcomes)
+    for outcome in outcomes[: len(outcomes) == 1]:
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.status is not None and outcome.place.folder is not None:
+            _summarise(outcome.place.folder, outcome.status)
+    for outcome in outcomes:
+        if outcome.status is not None:
+            _exit_if_stopped(outcome.status)
+    if not all(outcome.done for outcome in outcomes):
+        raise typer.Exit(BAD_INPUT)
+
+
+def _paths_and_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Words that name files, and SETTING=VALUE words. Raises SettingsError without a file."""
+    paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    if not paths:
+        raise SettingsError("expected at least one table or run folder, such as runs/mine or their_table.csv.")
+    return paths, [word for word in words if Path(word) not in paths]
+
+
+def _report(runtime: Runtime, conditions: Sequence[Settings], folder: Path, command: str) -> None:
+    """Measure everything of a model into ``folder``; what is being measured is shown meanwhile."""
+    from models.evaluation.report import report_model
+
+    with err.status("evaluating") as status:
+        sections = report_model(
+            runtime, conditions, folder, command, lambda what: status.update(f"evaluating: {what.replace('_', ' ')}")
+        )
+    out.print(sections[0].markdown(), highlight=False, soft_wrap=True, markup=False)
+    out.print(f"Everything: {folder / 'results.md'}", highlight=False, soft_wrap=True)
 
 
 def _named(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
@@ -484,21 +663,15 @@ def _blinking_core(settings: Settings) -> Callable[[], Any]:
 
 def _file_source(settings: Settings) -> FrameSource:
     from acquisition.follow import FollowSource
-    from acquisition.recorded import RecordedSource
+    from acquisition.recorded import RecordedSource, rectangle
 
     chosen, run = settings.source, settings.run
     if chosen.path is None:
         raise SettingsError(f"source={chosen.kind} needs source.path: the stack, or the folder that is being written.")
-    window = (Path(chosen.path), run.start, run.stop, _rectangle(settings))
+    window = (Path(chosen.path), run.start, run.stop, rectangle(run))
     if chosen.kind == "follow":
         return FollowSource(*window, exposure=chosen.exposure, silence=chosen.silence)
     return RecordedSource(*window, paced=chosen.paced, exposure=chosen.exposure)
-
-
-def _rectangle(settings: Settings) -> tuple[int, int, int, int] | None:
-    """run.roi as x, y, width, height [pixels]."""
-    roi = settings.run.roi
-    return (roi[0], roi[1], roi[2], roi[3]) if roi else None
 
 
 def _light(settings: Settings, source: FrameSource) -> tuple[ActivationLight | None, LightPlan | None]:
@@ -573,11 +746,9 @@ def _camera(settings: Settings, source: FrameSource, description: SourceDescript
 
 def _runtime(settings: Settings) -> Runtime:
     """The model, ready to run."""
-    from engine.runtimes import load_runtime
-    from models.weights import model_path
+    from models.runtime import open_model
 
-    run = settings.run
-    return load_runtime(model_path(settings.model), run.runtime, run.device, run.threads, _build)
+    return open_model(settings)[0]
 
 
 def _fallback(settings: Settings) -> Callable[[], Runtime] | None:
@@ -585,12 +756,6 @@ def _fallback(settings: Settings) -> Callable[[], Runtime] | None:
     if not settings.run.cpu_fallback:
         return None
     return lambda: _runtime(replace(settings, run=replace(settings.run, device="cpu")))
-
-
-def _build(path: Path) -> Any:
-    from models.export import build_step
-
-    return build_step(path)
 
 
 def _analyse(
@@ -629,7 +794,7 @@ def _show_window(settings: Settings, folder: RunFolder, session: Session) -> Non
         out.print(f"No live window: {reason}", highlight=False, soft_wrap=True)
 
 
-def _summarise(folder: RunFolder, status: Status) -> None:
+def _summarise(folder: Path, status: Status) -> None:
     from viewer.terminal import file_sizes, print_table, ranges_in_words
 
     delay = status.delay_run
@@ -641,16 +806,16 @@ def _summarise(folder: RunFolder, status: Status) -> None:
         ("localisations", f"{status.localisations:,}"),
         ("speed", f"{status.frames_per_second:.1f} frames/s, {status.elapsed:.1f} s"),
         *([("delay", f"{delay.median:.2f} s (median), {delay.p99:.2f} s (99 %)")] if delay else []),
-        ("run folder", str(folder.path)),
-        *file_sizes(folder.path),
+        ("run folder", str(folder)),
+        *file_sizes(folder),
     ]
     print_table(out, rows)
 
 
 def _compare_with_truth(folder: RunFolder, truth: Any) -> None:
     from engine.output.recorder import read_log
-    from models.evaluation.benchmark import PHOTON_FLOOR
     from models.evaluation.metrics import score
+    from models.evaluation.trial import PHOTON_FLOOR
 
     reached = score(read_log(folder.log_path), truth, floor=PHOTON_FLOOR)
     out.print(

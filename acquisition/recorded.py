@@ -17,6 +17,7 @@ from acquisition.files.stack import Rectangle, Stack, StackInfo
 from acquisition.pace import Pace
 from acquisition.source import Frames, SourceDescription
 from config.errors import SettingsError, SourceError
+from config.schema import RunSettings
 
 BLOCK_BYTES = 32 * 2**20
 """Largest block handed out: bounds memory, and how long ``stop`` may have to wait for one."""
@@ -71,7 +72,7 @@ class RecordedSource:
         yield from self._give(size, self._places(self._opened()))
 
     def block_frames(self, size: int) -> int:
-        """Frames of each block, save the last, that ``blocks(size)`` gives: fewer than ``size`` where they are large."""
+        """Frames of each block that ``blocks(size)`` gives, save the last: fewer than ``size`` where they are large."""
         return _step(self._opened().info, size)
 
     def some_blocks(self, size: int, first: int, stop: int) -> Iterator[Frames]:
@@ -163,6 +164,12 @@ class RecordedSource:
 def _step(info: StackInfo, size: int) -> int:
     """Frames of a block when ``size`` are asked for."""
     return max(1, min(size, BLOCK_BYTES // info.frame_bytes))
+
+
+def rectangle(run: RunSettings) -> tuple[int, int, int, int] | None:
+    """run.roi as x, y, width, height [pixels]."""
+    roi = run.roi
+    return (roi[0], roi[1], roi[2], roi[3]) if roi else None
 
 
 def check_window(start: int, stop: int | None) -> None:

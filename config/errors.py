@@ -13,7 +13,8 @@
     ├── TableError               a localisation table cannot be read or written
     ├── WireError                a message from the wire is not what it should be, or keys are missing
     ├── RunError                 a run cannot go on
-    │   └── RecorderFailed       localisations cannot be written to disk
+    │   ├── RecorderFailed       localisations cannot be written to disk
+    │   └── ClusterFailed        the cluster cannot be reached, or its workers fail
     └── TrainingError            a training cannot start, resume or go on
 
 A message says what was expected, what was found, and what to do. The front door prints the message alone and
@@ -77,6 +78,10 @@ class RunError(LivelocError):
 
 class RecorderFailed(RunError):
     """Localisations cannot be written to disk."""
+
+
+class ClusterFailed(RunError):
+    """The cluster cannot be reached, or its workers fail."""
 
 
 class TrainingError(LivelocError):

@@ -17,6 +17,7 @@ from acquisition.source import FrameSource, SourceDescription
 from config.errors import RunError
 from config.schema import Settings
 from engine.domain_check import DomainCheck
+from engine.facts import log_metadata, model_used, run_facts
 from engine.monitor.feedback import Feedback
 from engine.monitor.guard import NO_GUARD, Guard, LightPlan
 from engine.monitor.quality import QualityMonitor, Reader
@@ -24,10 +25,8 @@ from engine.observer import ObservedLocaliser, Observer
 from engine.output.preview import PreviewObserver
 from engine.output.publisher import Publisher
 from engine.output.recorder import Recorder
-from engine.output.run_folder import ModelUsed, RunFacts, RunFolder
-from engine.output.table import describe_field
+from engine.output.run_folder import RunFolder
 from engine.pipeline import Pipeline, Watcher
-from engine.runtimes import SUFFIXES
 from engine.runtimes.resilient import ResilientRuntime
 from engine.runtimes.runtime import Runtime
 from engine.status import Status
@@ -64,13 +63,14 @@ class Session:
         Raises SettingsError where the wire's address cannot be had, RecorderFailed where the log cannot be made.
         """
         self._settings, self._folder, self._description, self._camera = settings, folder, description, camera
-        self._runtime, self._model, self._live = runtime, model, live
+        self._runtime, self._live = runtime, live
         self._closing, self._measuring = ExitStack(), ExitStack()
         self._pipeline: Pipeline | None = None
         self.publisher = self._closing.enter_context(self._publish()) if live and settings.wire.enabled else None
         self._feedback = self._hold(light, guard) if light else None
-        folder.begin(self._facts())
-        recorder = Recorder(folder.log_path, self._field())
+        endpoint = self.publisher.endpoint if self.publisher else None
+        folder.begin(run_facts(model_used(runtime, model), camera, description, endpoint))
+        recorder = Recorder(folder.log_path, log_metadata(folder.run_id, camera, description, settings))
         run, resilient = settings.run, ResilientRuntime(runtime, fallback)
         streaming = StreamingLocaliser(resilient, camera, run.threshold, description.origin, run.block)
         self._pipeline = Pipeline(
@@ -228,29 +228,3 @@ class Session:
             "warnings": self._folder.warnings,
             "feedback": self._feedback.figures() if self._feedback else None,
         }
-
-    def _facts(self) -> RunFacts:
-        """What run.json keeps of the run's parts."""
-        kind = "onnx" if self._runtime.name.startswith("onnx") else "torch"
-        model = self._runtime.description
-        file = self._model.with_suffix(SUFFIXES[kind])
-        used = ModelUsed.of_file(file, model.name, model.version, kind, self._runtime.name)
-        camera = {
-            name: value if isinstance(value, str | float | int) else "per pixel"
-            for name, value in vars(self._camera).items()
-        }
-        names = ("name", "height", "width", "frames", "exposure", "origin")
-        source = {name: getattr(self._description, name) for name in names}
-        return RunFacts(used, camera, source, self.publisher.endpoint if self.publisher else None)
-
-    def _field(self) -> dict[str, str]:
-        """What the log tells of the field, so that it can be drawn and converted by itself."""
-        description = self._description
-        return describe_field(
-            run_id=self._folder.run_id,
-            pixel_size=self._camera.pixel_size,
-            width=description.origin[0] + description.width,
-            height=description.origin[1] + description.height,
-            frames=description.frames,
-            psf_sigma=self._settings.optics.psf_sigma,
-        )

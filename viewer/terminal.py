@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from engine.ledger import count
+from engine.scale.outcome import Outcome
 from engine.status import Status
 
 PLAIN_EVERY = 5.0
@@ -33,13 +34,14 @@ class RunProgress:
         self._task: TaskID | None = None
         self._next_line = clock() + PLAIN_EVERY
 
-    def show(self, status: Status) -> None:
-        """Show where the run stands. Called a few times a second."""
+    def show(self, status: Status, lead: str = "") -> None:
+        """Show where the run stands, after ``lead``. Called a few times a second."""
+        words = f"{lead} · {one_line(status)}" if lead else one_line(status)
         if self._live is not None:
-            self._show_live(self._live, status)
+            self._show_live(self._live, status, words)
         elif self._clock() >= self._next_line:
             self._next_line = self._clock() + PLAIN_EVERY
-            self._console.print(one_line(status), highlight=False)
+            self._console.print(words, highlight=False)
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -52,10 +54,10 @@ class RunProgress:
         if self._live is not None:
             self._live.stop()
 
-    def _show_live(self, live: Progress, status: Status) -> None:
+    def _show_live(self, live: Progress, status: Status, words: str) -> None:
         if self._task is None:
             self._task = live.add_task("", total=status.expected, words="")
-        live.update(self._task, completed=status.analysed, total=status.expected, words=one_line(status))
+        live.update(self._task, completed=status.analysed, total=status.expected, words=words)
 
 
 def _progress(console: Console) -> Progress:
@@ -101,6 +103,21 @@ def print_table(console: Console, rows: Iterable[tuple[str, str]], title: str = 
     for name, value in rows:
         table.add_row(escape(name), escape(value))
     console.print(table)
+
+
+def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """A line for each of many stacks, and one for all."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("stack", "frames", "localisations", "run folder", ""):
+        table.add_column(name, justify="right" if name in ("frames", "localisations") else "left", overflow="fold")
+    for outcome in outcomes:
+        figures = ("", "")
+        if outcome.status is not None:
+            figures = (f"{outcome.status.analysed:,}", f"{outcome.status.localisations:,}")
+        folder = str(outcome.place.folder) if outcome.place.folder and (outcome.status or outcome.done_before) else ""
+        table.add_row(escape(str(outcome.place.stack)), *figures, escape(folder), escape(outcome.words))
+    console.print(table)
+    console.print(f"{sum(outcome.done for outcome in outcomes):,} of {len(outcomes):,} stacks done", highlight=False)
 
 
 def file_sizes(folder: Path) -> list[tuple[str, str]]:

@@ -134,6 +134,12 @@ def _write(path: Path, text: str, mode: int) -> None:
         file.write(text)
 
 
+def write_private(path: Path, text: str) -> Path:
+    """Write a new secret for its owner's eyes only, and give its path. Raises FileExistsError."""
+    _write(_made(path.parent, private=True) / path.name, text, 0o600)
+    return path
+
+
 def server_keys(settings: WireSettings) -> ServerKeys | None:
     """The engine's keys, or None where none are asked for and only this computer can reach it.
 

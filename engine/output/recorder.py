@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -54,16 +54,19 @@ class Recorder:
 
         Raises RecorderFailed on a full disk, any other refusal of it, a wrong batch, or after ``close``.
         """
+        self.write_together([batch])
+
+    def write_together(self, batches: Sequence[pa.RecordBatch]) -> None:
+        """Append several batches as they are, with one sync of the disk. See ``write``."""
         if self._file.closed:
             raise RecorderFailed(f"the log {self.path} is closed. Start a new run to record more.")
-        if not batch.schema.equals(LOCALISATION_SCHEMA):
-            raise RecorderFailed(
-                f"the log takes the columns {LOCALISATION_SCHEMA.names}, this batch has {batch.schema.names} "
-                "or other types. Build batches with LOCALISATION_SCHEMA."
-            )
-        if batch.num_rows:
-            self._append(batch.serialize())
-            self.rows += batch.num_rows
+        for batch in batches:
+            _check_columns(batch)
+        full = [batch for batch in batches if batch.num_rows]
+        if full:
+            messages = [batch.serialize() for batch in full]
+            self._append(messages[0] if len(messages) == 1 else pa.py_buffer(b"".join(map(memoryview, messages))))
+            self.rows += sum(batch.num_rows for batch in full)
 
     def close(self) -> None:
         """Write the end marker and close. May be called twice."""
@@ -96,6 +99,14 @@ class Recorder:
         except OSError as error:
             logger.warning("the torn end of %s could not be cut off: %s", self.path, error)
         self._file.close()
+
+
+def _check_columns(batch: pa.RecordBatch) -> None:
+    if not batch.schema.equals(LOCALISATION_SCHEMA):
+        raise RecorderFailed(
+            f"the log takes the columns {LOCALISATION_SCHEMA.names}, this batch has {batch.schema.names} "
+            "or other types. Build batches with LOCALISATION_SCHEMA."
+        )
 
 
 def _create(path: Path) -> FileIO:

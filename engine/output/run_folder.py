@@ -17,7 +17,9 @@ import logging
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -48,6 +50,9 @@ DISTRIBUTIONS = ("liveloc", "numpy", "scipy", "pyarrow", "torch", "onnxruntime",
 
 
 Made = TypeVar("Made")
+
+_ADDRESSEE: ContextVar[RunFolder | None] = ContextVar("addressee", default=None)
+"""The folder that the messages of a thread are for, where several runs go on; None: every open one."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ class RunFolder:
         self._clock = clock or (lambda: datetime.now(UTC))
         self._started = self._clock()
         self._facts = RunFacts()
+        self._notes: dict[str, Any] = {}
         self._finished = False
         self._messages = _MessageKeeper()
         _claim(path)
@@ -146,6 +152,19 @@ class RunFolder:
         self._facts = facts
         self._write_account({"end_reason": "running"})
 
+    def note(self, name: str, content: Mapping[str, Any]) -> None:
+        """Add something to run.json, which is written next by ``begin`` and ``finish``."""
+        self._notes[name] = dict(content)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within this context, messages of this thread go into this folder and into no other that is open."""
+        token = _ADDRESSEE.set(self)
+        try:
+            yield
+        finally:
+            _ADDRESSEE.reset(token)
+
     def finish(self, status: Status) -> None:
         """Write the account, the tables and the picture, then the account again with the warnings that these gave.
 
@@ -177,6 +196,8 @@ class RunFolder:
         self.close()
 
     def _attach(self) -> None:
+        for handler in (self._file_handler, self._messages):
+            handler.addFilter(lambda _: _ADDRESSEE.get() in (None, self))
         for name in PACKAGES:
             package = logging.getLogger(name)
             package.addHandler(self._file_handler)
@@ -196,6 +217,7 @@ class RunFolder:
             "camera": dict(self._facts.camera),
             "source": dict(self._facts.source),
             "endpoint": self._facts.endpoint,
+            **self._notes,
             "warnings": self.warnings,
             "versions": versions(),
         }
