@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-OURS = ("acquisition", "config", "engine", "liveloc", "models", "simulation", "viewer")
+OURS = ("acquisition", "commands", "config", "engine", "liveloc", "models", "simulation", "viewer")
 ROOT = Path(__file__).resolve().parents[1]
 
 
