@@ -49,12 +49,15 @@ class OpticsSettings:
 
 @dataclass
 class NetworkSettings:
-    """The attention U-Net (models/attention_unet.py). Widths are channels."""
+    """A network: which class, and what its variants differ in. Widths are channels.
+
+    Each class (models/*.py) says which of the fields it reads.
+    """
 
     name: str = "default"
     """Name in the registry of networks."""
     kind: str = "attention_unet"
-    """Which network class."""
+    """Which network class (models/registry.py)."""
     past: int = 4
     """Frames before the frame that a localisation may draw on."""
     future: int = 4
@@ -75,6 +78,14 @@ class NetworkSettings:
     """Photons below which the input is linear and above which it grows as a square root, flattening shot noise."""
     input_scale: float = 0.25
     """Factor after that."""
+    dimensions: int = 2
+    """2, or 3 for a network that finds z; then the training's PSF must depend on z."""
+    z_scale: float = 500.0
+    """Nanometres per unit of the z head."""
+    fold: int = 2
+    """attention_unet: a frame enters with this many pixels, each way, folded into channels; 1: full resolution."""
+    attention_at: int = 2
+    """attention_unet: attention along time sees one place every this many pixels, each way; a multiple of fold."""
 
 
 @dataclass

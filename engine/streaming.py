@@ -20,6 +20,8 @@ from engine.runtimes.runtime import Runtime
 
 PIXELS_A_CALL = 1 << 20
 """Frames that go into one call hold at most this many pixels together, so that large fields do not fill the memory."""
+AS_THEY_ARE = ("photons", "background", "sigma_photons", "probability", "z", "sigma_z")
+"""Columns of a model's rows that are those of the table; a 2-D model has no z."""
 
 
 class StreamingLocaliser:
@@ -106,7 +108,7 @@ class StreamingLocaliser:
             "y": (value["y"] + np.float32(self._origin[1])) * scale,
             "sigma_x": value["sigma_x"] * scale,
             "sigma_y": value["sigma_y"] * scale,
-            **{name: value[name] for name in ("photons", "background", "sigma_photons", "probability")},
+            **{name: value[name] for name in AS_THEY_ARE if name in value},
         }
         columns = [
             pa.array(np.ascontiguousarray(filled[field.name]), field.type)

@@ -20,11 +20,10 @@ from torch import Tensor
 
 from config.errors import ExportMismatch, ModelFileInvalid
 from config.schema import NetworkSettings, Settings, TrainingSettings
-from engine.runtimes.model_file import METADATA_KEY, ModelDescription, blank_shape
+from engine.runtimes.model_file import METADATA_KEY, ModelDescription, blank_shape, row_columns
 from engine.runtimes.onnx_runtime import OnnxRuntime
 from engine.runtimes.runtime import Runtime
 from engine.runtimes.torch_runtime import TorchRuntime
-from models.attention_unet import SHRINK
 from models.evaluation.benchmark import benchmark
 from models.registry import build_network
 from models.streaming import StreamStep
@@ -68,19 +67,22 @@ def build_step(path: Path) -> tuple[StreamStep, ModelDescription]:
 
 def describe(network: NetworkSettings, training: TrainingSettings, steps: int, name: str) -> ModelDescription:
     """What a trained network says of itself."""
+    with torch.device("meta"):  # for its shapes; no memory, no random numbers
+        shape = build_network(network)
     domain = training.domain
     settings = {"network": asdict(network), "training": asdict(training)}
     shares = {"emccd": domain.emccd_fraction, "scmos": 1 - domain.emccd_fraction}
     return ModelDescription(
         name=name,
         version=version("liveloc"),
-        context=(network.past, network.future),
-        state_shape=(network.features + SHRINK**2, SHRINK),
+        context=shape.context,
+        state_shape=(shape.state_channels, shape.shrink),
         psf_sigma=(domain.psf_sigma[0], domain.psf_sigma[1]),
         photons=(domain.photons[0], domain.photons[1]),
         background=(domain.background[0], domain.background[1]),
         density=(domain.density[0], domain.density[1]),
         cameras=tuple(kind for kind, share in shares.items() if share),
+        columns=row_columns(network.dimensions),
         settings=settings,
         settings_hash=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
         made_by={"liveloc": version("liveloc"), "torch": torch.__version__, "steps": str(steps)},

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from config.errors import SettingsError
 
 
 class ConvPair(nn.Module):
@@ -56,10 +59,10 @@ class TemporalAttention(nn.Module):
     Pre-normalised, then a two-fold MLP; both residual and zero at the start, so that training begins with no time.
     """
 
-    def __init__(self, channels: int, heads: int, past: int, future: int) -> None:
+    def __init__(self, channels: int, heads: int, past: int, future: int, gated: bool = False) -> None:
+        """``gated``: the MLP is a gated one. Raises SettingsError where heads do not divide channels."""
         super().__init__()
-        if channels % heads:
-            raise ValueError(f"{channels} channels cannot be shared by {heads} heads")
+        check_heads(channels, heads)
         self.heads, self.past, self.future = heads, past, future
         self.norm_attention = nn.LayerNorm(channels)
         self.query = nn.Linear(channels, channels)
@@ -67,10 +70,9 @@ class TemporalAttention(nn.Module):
         self.out = nn.Linear(channels, channels)
         self.bias = nn.Parameter(torch.zeros(heads, past + future + 1))
         self.norm_mlp = nn.LayerNorm(channels)
-        self.mlp = nn.Sequential(nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, channels))
+        self.mlp = GatedMLP(channels) if gated else mlp(channels)
         for last in (self.out, self.mlp[-1]):
-            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+            start_at_zero(last)
 
     def forward(self, x: Tensor, valid: Tensor, first: int, count: int) -> Tensor:
         """Attended features (B, count, h, w, C) of frames ``first`` to ``first + count`` of x (B, S, h, w, C).
@@ -100,6 +102,109 @@ class TemporalAttention(nn.Module):
         seen = (distance >= -self.past) & (distance <= self.future) & valid[None, :] | (distance == 0)
         bias = self.bias[:, (distance + self.past).clamp(0, self.past + self.future)]
         return bias.masked_fill(~seen, -math.inf).to(dtype)[None]
+
+
+class GatedMLP(nn.Sequential):
+    """A two-fold MLP whose hidden channels are multiplied by others through a GELU (Shazeer 2020, arXiv:2002.05202)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.Linear(channels, 4 * channels), nn.Linear(2 * channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, channels) → (…, channels)."""
+        value, gate = self[0](x).chunk(2, -1)
+        result: Tensor = self[1](value * functional.gelu(gate))
+        return result
+
+
+def mlp(channels: int) -> nn.Sequential:
+    """A two-fold MLP, (…, channels) → (…, channels)."""
+    return nn.Sequential(nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, channels))
+
+
+class StridedUNet(nn.Module):
+    """The U-Net of DECODE: strided 2×2 convolutions down, bilinear and a 1×1 convolution up, skips joined side by side.
+
+    As published (Speiser et al. 2021), without norms. Any height and width: frames are padded at the far edges.
+    """
+
+    def __init__(self, inputs: int, widths: Sequence[int], activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        steps = list(pairwise(widths))
+        self.multiple = 2 ** len(steps)
+        pairs = pairwise([inputs, *widths])
+        self.blocks = nn.ModuleList(_TwoConvs(before, after, activation) for before, after in pairs)
+        self.pools = nn.ModuleList(nn.Conv2d(fine, fine, 2, 2) for fine, _ in steps)
+        self.narrow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in steps)
+        self.joins = nn.ModuleList(_TwoConvs(2 * fine, fine, activation) for fine, _ in steps)
+        self.last = nn.Conv2d(widths[0], widths[0], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) → (N, widths[0], H, W)."""
+        height, width = x.shape[-2:]
+        return self.up(self.down(padded(x, self.multiple)))[..., :height, :width]
+
+    def down(self, x: Tensor) -> list[Tensor]:
+        """Features of each level, the finest first; height and width are multiples of ``multiple``."""
+        levels = [self.blocks[0](x)]
+        for pool, block in zip(self.pools, self.blocks[1:], strict=True):
+            levels.append(block(pool(levels[-1])))
+        return levels
+
+    def up(self, levels: Sequence[Tensor]) -> Tensor:
+        """Back to the finest level."""
+        x = levels[-1]
+        ways = zip(reversed(self.narrow), reversed(self.joins), reversed(levels[:-1]), strict=True)
+        for narrow, join, skip in ways:
+            # The 1×1 convolution before the interpolation gives the same as after it, at a quarter of the work.
+            x = join(torch.cat([skip, functional.interpolate(narrow(x), scale_factor=2, mode="bilinear")], 1))
+        result: Tensor = self.last(x)
+        return result
+
+
+class _TwoConvs(nn.Module):
+    """Two 3×3 convolutions, each with an activation."""
+
+    def __init__(self, inputs: int, outputs: int, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.second(self.activation(self.first(x))))
+
+
+def check_heads(channels: int, heads: int) -> None:
+    """Raise SettingsError where heads do not divide channels."""
+    if channels % heads:
+        raise SettingsError(
+            f"network.heads={heads}: {channels} channels cannot be shared by so many heads. Take a divisor of "
+            f"{channels}, or other network.features."
+        )
+
+
+def start_at_zero(layer: nn.Module) -> None:
+    """All parameters of a layer zero, so that a residual branch begins as nothing."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+def padded(x: Tensor, multiple: int) -> Tensor:
+    """(N, C, H, W) with height and width made multiples, the last row and column repeated."""
+    down, right = ((multiple - size % multiple) % multiple for size in x.shape[-2:])
+    return functional.pad(x, (0, right, 0, down), mode="replicate")
+
+
+def beside(state: Tensor, valid: Tensor, first: int, count: int, offset: int) -> tuple[Tensor, Tensor]:
+    """Frames ``offset`` away from those from ``first`` on, and which of them exist.
+
+    ``state`` (B, S, …), ``valid`` (S,) → (B, count, …), of which those that do not exist mean nothing, and (count,).
+    """
+    index = torch.arange(count, device=valid.device) + (first + offset)
+    inside = (index >= 0) & (index < valid.shape[0])
+    index = index.clamp(min=0, max=valid.shape[0] - 1)
+    return state.index_select(1, index), inside & valid[index]
 
 
 def flatten_noise(photons: Tensor, offset: float, scale: float) -> Tensor:

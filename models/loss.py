@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.attention_unet import EmitterMap
+from config.errors import TrainingError
+from models.network import EmitterMap, EmitterMap3D
 from simulation.domain import SceneBatch, Truth
 
 WINDOW = 2
@@ -23,7 +24,7 @@ class Loss:
     count: Tensor
     """−log probability of the number of emitters."""
     place: Tensor
-    """−log likelihood of positions and photons under the mixture."""
+    """−log likelihood of positions, photons and, for a 3-D network, z under the mixture."""
     background: Tensor
     """Squared relative error of the background, summed over a frame."""
 
@@ -78,7 +79,22 @@ def _mixture_term(maps: EmitterMap, probability: Tensor, truth: Truth) -> Tensor
         # In units of 1000 photons, so that the term's size is that of the others.
         + _log_normal((truth.photons[:, None, None] - at(maps.photons)) / 1000, at(maps.sigma_photons) / 1000)
     )
+    if isinstance(maps, EmitterMap3D):
+        # In units of 100 nm, about a pixel, as x and y are.
+        error = (_depth(truth)[:, None, None] - at(maps.z)) / 100
+        likelihood = likelihood + _log_normal(error, at(maps.sigma_z) / 100)
     return torch.logsumexp((weight + likelihood).flatten(1), 1)
+
+
+def _depth(truth: Truth) -> Tensor:
+    """Z (N,) [nm]. Raises TrainingError where the scenes have none."""
+    z: Tensor | None = getattr(truth, "z", None)
+    if z is None:
+        raise TrainingError(
+            "network.dimensions=3 needs scenes whose emitters have a z, which this training.domain does not draw. Give "
+            "it a PSF that depends on z, or network.dimensions=2."
+        )
+    return z
 
 
 def _log_normal(error: Tensor, sigma: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ MOMENTUM = 0.95
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration that drives every singular value towards one (Jordan et al. 2024)."""
 ITERATIONS = 5
+MIXING = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class Muon(torch.optim.Optimizer):
@@ -120,7 +121,7 @@ def _split(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 def _mixes(network: nn.Module, name: str) -> bool:
     owner, _, field = name.rpartition(".")
     layer = network.get_submodule(owner)
-    return field == "weight" and isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and owner != "maps"
+    return field == "weight" and isinstance(layer, MIXING) and "maps" not in owner.split(".")
 
 
 def _is_optimiser(kind: object) -> bool:

@@ -7,15 +7,23 @@ from collections.abc import Callable
 from config.errors import SettingsError
 from config.schema import NetworkSettings
 from models.attention_unet import AttentionUNet
+from models.decode import Decode
+from models.liteloc import LiteLoc
+from models.network import Network
+from models.seed import SeedV1, SeedV2
 
-NETWORKS: dict[str, Callable[[NetworkSettings], AttentionUNet]] = {"attention_unet": AttentionUNet}
+NETWORKS: dict[str, Callable[[NetworkSettings], Network]] = {
+    "attention_unet": AttentionUNet,
+    "decode": Decode,
+    "liteloc": LiteLoc,
+    "seed_v1": SeedV1,
+    "seed_v2": SeedV2,
+}
 
 
-def build_network(settings: NetworkSettings) -> AttentionUNet:
-    """A new network with fresh weights. Raises SettingsError for an unknown kind."""
-    try:
-        return NETWORKS[settings.kind](settings)
-    except KeyError:
-        raise SettingsError(
-            f"network.kind={settings.kind}: no such network. There are: {', '.join(sorted(NETWORKS))}."
-        ) from None
+def build_network(settings: NetworkSettings) -> Network:
+    """A new network with fresh weights. Raises SettingsError for an unknown kind and for settings at odds."""
+    if settings.kind not in NETWORKS:
+        there = ", ".join(sorted(NETWORKS))
+        raise SettingsError(f"network.kind={settings.kind}: no such network. There are: {there}.")
+    return NETWORKS[settings.kind](settings)

@@ -10,32 +10,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.attention_unet import AttentionUNet, EmitterMap
+from models.network import EmitterMap, EmitterMap3D, Network
 
 
 class StreamStep(nn.Module):
     """One call of a streaming model. Torch and ONNX runtimes run this same graph."""
 
-    def __init__(self, network: AttentionUNet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, photons: Tensor, state: Tensor, valid: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (N, 9) in the order of ROW_COLUMNS, and the next state.
+        """Rows (N, columns) in the order of row_columns(dimensions), and the next state.
 
-        ``photons`` (T, H, W); ``state`` (S, C, ⌈H/2⌉, ⌈W/2⌉); ``valid`` (S + T,) bool, which frames of the sequence
-        exist; ``threshold`` () smallest probability of a row. Rows are sorted by frame, then y, then x.
+        ``photons`` (T, H, W); ``state`` (S, C, h, w) of the earlier frames; ``valid`` (S + T,) bool, which frames of
+        the sequence exist; ``threshold`` () smallest probability of a row. Rows are sorted by frame, then y, then x.
         """
         count, height, width = photons.shape
         sequence = torch.cat([state, self.network.encode(photons)])
-        past = self.network.settings.past
+        past = self.network.context[0]
         maps = self.network.decode(self.network.attend(sequence[None], valid, past, count), height, width)
         exists = valid[past : past + count, None, None]
         return detect(maps, exists, threshold), sequence[count:]
 
 
 def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:
-    """Rows (N, 9) of the local maxima of the reported probability; maps are (T, H, W), ``exists`` broadcasts.
+    """Rows (N, columns) of the local maxima of the reported probability; maps (T, H, W), ``exists`` broadcasts.
 
     An emitter near a corner is shared by at most the four pixels that meet there, so what counts is the largest sum
     over the four 2×2 squares that a pixel belongs to; a row stands where a pixel is the largest of its nine. The four
@@ -62,7 +62,10 @@ def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:
     dy, sigma_y = _sum_up(dy, sigma_y, agreeing, weight)
     photons, sigma_photons = _sum_up(of_square(maps.photons), of_square(maps.sigma_photons), agreeing, weight)
     place = (frame.float(), column + 0.5 + dx, row + 0.5 + dy, photons, maps.background[frame, row, column])
-    return torch.stack((*place, sigma_x, sigma_y, sigma_photons, shared[frame, row, column].clamp(max=1.0)), 1)
+    values = [*place, sigma_x, sigma_y, sigma_photons, shared[frame, row, column].clamp(max=1.0)]
+    if isinstance(maps, EmitterMap3D):
+        values += _sum_up(of_square(maps.z), of_square(maps.sigma_z), agreeing, weight)
+    return torch.stack(values, 1)
 
 
 def _best_square(squares: Tensor, frame: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:

@@ -91,7 +91,7 @@ class Training(lightning.LightningModule):
 
     def training_step(self, batch: SceneBatch, _index: int) -> Tensor:
         """The loss of one batch. Raises TrainingError when it is no longer a number."""
-        loss = emitter_loss(self.network(batch.photons), batch)
+        loss = emitter_loss(self.network.training_maps(batch), batch)
         if not math.isfinite(float(loss.total.detach())):
             raise TrainingError(
                 f"the loss is not a number at step {self.global_step} (seed {self.recipe.seed}); the batch is kept as "

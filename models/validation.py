@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from config.schema import TrainingSettings
-from models.attention_unet import EmitterMap
 from models.evaluation.metrics import efficiency, match
+from models.network import EmitterMap
 from models.streaming import detect
 from simulation.domain import Domain, SceneBatch
 
@@ -65,7 +65,7 @@ class ValidationScenes(Dataset[SceneBatch]):
 
 
 def _found(maps: EmitterMap) -> pa.Table:
-    flat = EmitterMap(**{name: value.flatten(0, 1) for name, value in vars(maps).items()})
+    flat = maps.each(lambda value: value.flatten(0, 1))
     exists = torch.ones((), device=flat.logit.device)
     rows = detect(flat, exists, torch.tensor(THRESHOLD, device=flat.logit.device))
     return _table(rows[:, 0].long(), rows[:, 1], rows[:, 2], rows[:, 3])

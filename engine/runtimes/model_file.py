@@ -28,6 +28,11 @@ ROW_COLUMNS = (
 """Columns of the rows that a 2-D model gives: frame index in the call's output, pixels from the corner, photons."""
 
 
+def row_columns(dimensions: int) -> tuple[str, ...]:
+    """Columns of the rows of a model of 2 or 3 dimensions; z and its sigma are in nm."""
+    return ROW_COLUMNS if dimensions == 2 else (*ROW_COLUMNS, "z", "sigma_z")
+
+
 @dataclass(frozen=True)
 class ModelDescription:
     """What a model is, what it was made for, and how it was made."""

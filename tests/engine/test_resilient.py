@@ -24,8 +24,8 @@ from engine.runtimes.resilient import ResilientRuntime
 from engine.runtimes.runtime import Runtime
 from engine.runtimes.torch_runtime import TorchRuntime
 from engine.streaming import StreamingLocaliser
+from models.attention_unet import AttentionUNet
 from models.export import describe
-from models.registry import build_network
 from models.streaming import StreamStep
 
 CAMERA = Camera("test", baseline=100.0, e_per_adu=0.5, em_gain=1.0, quantum_efficiency=0.8, pixel_size=110.0)
@@ -39,7 +39,7 @@ onnx_errors = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_sta
 def real() -> TorchRuntime:
     """A network with random weights that attends strongly and reports many emitters."""
     torch.manual_seed(3)
-    network = build_network(NETWORK).eval()
+    network = AttentionUNet(NETWORK).eval()
     for parameter in network.attention.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     torch.nn.init.normal_(network.maps.weight, std=0.4)

@@ -18,8 +18,8 @@ from engine.runtimes import load_runtime
 from engine.runtimes.model_file import domain_warnings, photon_warnings
 from engine.runtimes.torch_runtime import TorchRuntime
 from engine.streaming import StreamingLocaliser
+from models.attention_unet import AttentionUNet
 from models.export import build_step, describe, write_onnx
-from models.registry import build_network
 from models.streaming import StreamStep
 from models.weights_file import write_weights
 
@@ -32,7 +32,7 @@ THRESHOLD = 0.3
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network with random weights that attends strongly and reports many emitters."""
     torch.manual_seed(3)
-    network = build_network(NETWORK).eval()
+    network = AttentionUNet(NETWORK).eval()
     for parameter in network.attention.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     torch.nn.init.normal_(network.maps.weight, std=0.4)
@@ -106,7 +106,7 @@ def test_a_gap_is_the_edge_of_a_movie(model: Path, size: int) -> None:
 @pytest.mark.parametrize(("past", "future"), [(0, 0), (2, 0), (0, 2)])
 def test_one_sided_and_empty_contexts(past: int, future: int) -> None:
     torch.manual_seed(3)
-    network = build_network(replace(NETWORK, past=past, future=future))
+    network = AttentionUNet(replace(NETWORK, past=past, future=future))
     torch.nn.init.normal_(network.maps.weight, std=0.4)
     described = describe(network.settings, TrainingSettings(), 0, "random")
 

@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from config.errors import SettingsError
 from config.schema import NetworkSettings
-from models.attention_unet import CHANNELS, AttentionUNet, EmitterMap
+from models.attention_unet import AttentionUNet
 from models.layers import TemporalAttention, UNet, flatten_noise
 from models.loss import emitter_loss
+from models.network import CHANNELS, EmitterMap
 from models.registry import build_network
 from models.streaming import detect
 from simulation.domain import SceneBatch, Truth
@@ -24,7 +25,7 @@ TINY = NetworkSettings(name="tiny", past=2, future=1, encoder=[8, 8], features=8
 
 def tiny() -> AttentionUNet:
     torch.manual_seed(0)
-    network = build_network(TINY).eval()
+    network = AttentionUNet(TINY).eval()
     for parameter in network.attention.parameters():
         torch.nn.init.normal_(parameter, std=0.5)  # attention starts at zero, which would hide what it sees
     return network
@@ -151,8 +152,9 @@ def test_a_loss_without_emitters_is_a_number_with_gradients() -> None:
 def test_detection_finds_what_the_maps_say() -> None:
     truth = a_truth()
     maps = perfect_maps(truth, SHAPE)
-    flat = EmitterMap(**{name: value.flatten(0, 1) for name, value in vars(maps).items()})
-    rows = detect(flat, torch.ones(4, 1, 1, dtype=torch.bool), torch.tensor(0.5))
+    rows = detect(
+        maps.each(lambda value: value.flatten(0, 1)), torch.ones(4, 1, 1, dtype=torch.bool), torch.tensor(0.5)
+    )
     assert rows[:, 0].tolist() == [0, 1, 3]
     assert torch.allclose(rows[:, 1], truth.x, atol=1e-5)
     assert torch.allclose(rows[:, 2], truth.y, atol=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from config.schema import DomainSettings, TrainingSettings
-from models.attention_unet import EmitterMap
+from models.network import EmitterMap
 from models.validation import Tally, ValidationScenes
 from simulation.domain import SceneBatch
 
