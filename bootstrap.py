@@ -132,7 +132,7 @@ def _install(developer: bool) -> None:
     if not _make_venv():
         sys.exit(1)
     _install_torch(gpu)
-    extras = f"{'gpu' if gpu else 'cpu'},micromanager,viewer"
+    extras = f"{'gpu' if gpu else 'cpu'},cluster,micromanager,viewer"
     print(f"Installing liveloc[{extras}] into {VENV}; the first time takes minutes …", flush=True)
     _pip("install", "--editable", f".[{extras}]", *(_developer_packages() if developer else []))
     STAMP.write_text(json.dumps({"base": wanted, **({"developer": wanted} if developer else {})}), encoding="utf-8")
