@@ -51,8 +51,9 @@ DISTRIBUTIONS = ("liveloc", "numpy", "scipy", "pyarrow", "torch", "onnxruntime",
 
 Made = TypeVar("Made")
 
-_ADDRESSEE: ContextVar[RunFolder | None] = ContextVar("addressee", default=None)
-"""The folder that the messages of a thread are for, where several runs go on; None: every open one."""
+EVERY = object()
+_ADDRESSEE: ContextVar[object] = ContextVar("addressee", default=EVERY)
+"""Which folder keeps the messages of a thread."""
 
 
 @dataclass(frozen=True)
@@ -156,15 +157,6 @@ class RunFolder:
         """Add something to run.json, which is written next by ``begin`` and ``finish``."""
         self._notes[name] = dict(content)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Within this context, messages of this thread go into this folder and into no other that is open."""
-        token = _ADDRESSEE.set(self)
-        try:
-            yield
-        finally:
-            _ADDRESSEE.reset(token)
-
     def finish(self, status: Status) -> None:
         """Write the account, the tables and the picture, then the account again with the warnings that these gave.
 
@@ -197,7 +189,7 @@ class RunFolder:
 
     def _attach(self) -> None:
         for handler in (self._file_handler, self._messages):
-            handler.addFilter(lambda _: _ADDRESSEE.get() in (None, self))
+            handler.addFilter(lambda _: _ADDRESSEE.get() in (EVERY, self))
         for name in PACKAGES:
             package = logging.getLogger(name)
             package.addHandler(self._file_handler)
@@ -243,6 +235,19 @@ class RunFolder:
     def _write_image(self, table: pa.Table) -> None:
         pixel = fitting_pixel(table, self._settings.run.image_pixel)
         write_png(self.path / "image.png", render(table, pixel), pixel)
+
+
+@contextmanager
+def messages_for(folder: RunFolder | None) -> Iterator[None]:
+    """Within this context, messages of this thread go into one open folder alone, or into none.
+
+    For a process in which several runs go on; otherwise every open folder keeps them.
+    """
+    token = _ADDRESSEE.set(folder)
+    try:
+        yield
+    finally:
+        _ADDRESSEE.reset(token)
 
 
 EMPTY_OUTCOME: Mapping[str, Any] = {

@@ -28,7 +28,7 @@ from config.errors import ClusterFailed, LivelocError
 from config.schema import CameraSettings, Settings
 from engine.facts import log_metadata, run_facts
 from engine.output.recorder import Recorder
-from engine.output.run_folder import RunFolder
+from engine.output.run_folder import RunFolder, messages_for
 from engine.scale.cluster import Cluster, for_workers
 from engine.scale.outcome import Outcome, Place
 from engine.scale.plan import Chunk, Plan
@@ -126,6 +126,8 @@ class Archive:
         self._exhausted = False
         self._stopping: str | None = None
         self._slots, self._asked = 1, 0.0
+        self._deserted: float | None = None
+        """Since when there is no worker at all [s]."""
         self._rate = RateMeter(time.monotonic, RATE_WINDOW)
         self._began = time.monotonic()
         self._examined: Examined | None = None
@@ -211,10 +213,12 @@ class Archive:
 
     def _work(self) -> None:
         try:
-            self._hand_out()
-            while self._out or not self._exhausted:
-                self._attend()
+            with messages_for(None):
+                self._count_workers()
                 self._hand_out()
+                while self._out or not self._exhausted:
+                    self._attend()
+                    self._hand_out()
             for one in self._finishing:
                 one.result()
             with suppress(Exception):  # a worker that is leaving needs no tidying
@@ -238,10 +242,28 @@ class Archive:
             self._take_chunk(message)
         if self._stopping is not None:
             self._wind_up()
+        self._count_workers()
+
+    def _count_workers(self) -> None:
+        """Look once a second how many workers there are. Raises ClusterFailed where there was none for long."""
+        now, patience = time.monotonic(), self._settings.cluster.patience
+        if now - self._asked < ASK_EVERY:
+            return
+        self._slots, self._asked = self._cluster.slots(), now
+        if self._slots:
+            self._deserted = None
+        elif self._deserted is None:
+            self._deserted = now
+            logger.warning("%s has no workers now; others may join within %g s", self._cluster.name, patience)
+        elif now - self._deserted > patience:
+            raise ClusterFailed(
+                f"{self._cluster.name} had no worker for {patience:g} s (cluster.patience). What came before is "
+                "recorded; start workers and run again."
+            )
 
     def _take_word(self, told: _Told) -> None:
         if run := self._runs.get(told.token):
-            with run.folder.alone():
+            with messages_for(run.folder):
                 run.tell(told.index, told.frames, told.worker)
 
     def _take_chunk(self, key: str) -> None:
@@ -249,7 +271,7 @@ class Archive:
         if handed is None:
             return
         run = handed.run
-        with run.folder.alone():
+        with messages_for(run.folder):
             try:
                 done = _result(handed.future)
                 if isinstance(done, Failed):
@@ -267,7 +289,7 @@ class Archive:
         logger.info("%s", failed.trace.rstrip())
         if handed.tries > self._settings.cluster.retries or self._stopping is not None:
             raise error
-        logger.warning("%s Another worker tries.", error)
+        handed.run.fail(handed.chunk.index, str(error))
         others = [address for address in self._client.nthreads() if address != failed.worker]
         self._hand(handed.run, handed.chunk, handed.tries + 1, others)
 
@@ -282,8 +304,6 @@ class Archive:
 
     def _room(self) -> bool:
         """Whether another chunk may be handed out."""
-        if time.monotonic() - self._asked > ASK_EVERY:
-            self._slots, self._asked = max(1, self._cluster.slots()), time.monotonic()
         held = [run.held for run in self._runs.values()]
         under_way = len(self._out) + sum(chunks for chunks, _ in held)
         too_much = sum(size for _, size in held) > self._most_held
@@ -326,7 +346,7 @@ class Archive:
 
     def _finish(self, run: StackRun) -> None:
         """On the finisher's thread."""
-        with run.folder.alone():
+        with messages_for(run.folder):
             run.finish(scheduler=self._cluster.name, threads=self._cluster.threads)
             status, number = run.status(), self._numbers[run.job.token]
             self._outcomes[number] = Outcome(Place(self._places[number].stack, run.folder.path), status, status.error)
@@ -375,7 +395,7 @@ class Archive:
         examined = self._examine(place)
         with ExitStack() as closing:
             folder = closing.enter_context(RunFolder.create(of_stack(settings, place, many=len(self._places) > 1)))
-            with folder.alone():
+            with messages_for(folder):
                 for words in notes:
                     logger.warning("%s", words)
                 parts = folder, replace(settings, camera=known), camera, description, block, examined
@@ -394,7 +414,7 @@ class Archive:
         examined: Examined,
     ) -> StackRun:
         model = examined.description
-        workers = self._slots if len(self._places) == 1 else 1
+        workers = max(1, self._slots) if len(self._places) == 1 else 1
         pixels = description.height * description.width
         plan = Plan.of(description.frames or 0, block, model.context, pixels, workers, settings.cluster.chunk)
         job = self._job(place, settings, examined.model.sha256)

@@ -69,6 +69,7 @@ def local_shape(chosen: ClusterSettings, run: RunSettings, cores: int, gpus: int
 
 @contextmanager
 def _local(chosen: ClusterSettings, run: RunSettings) -> Iterator[Cluster]:
+    import dask
     from distributed import Client, LocalCluster
     from distributed.security import Security
 
@@ -77,13 +78,14 @@ def _local(chosen: ClusterSettings, run: RunSettings) -> Iterator[Cluster]:
     security = Security.temporary()
     with (
         _silence(),
+        dask.config.set({f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             host="127.0.0.1",
             protocol="tls://",
             security=security,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=0,  # bounded by what a chunk needs; Dask's own limit kills workers for the file cache
             silence_logs=logging.CRITICAL,
             preload="engine.scale.preload",

@@ -60,6 +60,8 @@ class StackRun:
         self._shares: dict[str, Share] = {}
         self._begun: dict[int, list[str]] = {}
         """Workers that began a chunk, by its index."""
+        self._failed: set[int] = set()
+        """Chunks of which it is known why they are done again."""
         self._began, self._ended = clock(), 0.0
         self._state, self._reason = State.RUNNING, ""
         self._error: Exception | None = None
@@ -100,9 +102,15 @@ class StackRun:
 
     def _note_begin(self, index: int, worker: str) -> None:
         earlier = self._begun.setdefault(index, [])
-        if earlier:
-            logger.warning("worker %s was lost or failed; chunk %d is done again by %s", earlier[-1], index, worker)
+        if earlier and index not in self._failed:
+            logger.warning("worker %s was lost; its chunk %d is done again by %s", earlier[-1], index, worker)
+        self._failed.discard(index)
         earlier.append(worker)
+
+    def fail(self, index: int, words: str) -> None:
+        """A chunk failed on one worker, and another one tries."""
+        logger.warning("%s Another worker tries.", words)
+        self._failed.add(index)
 
     def take(self, chunk: Chunk, done: Localised) -> None:
         """A chunk came back: record it, and those that waited for it. Raises RecorderFailed."""

@@ -40,7 +40,7 @@ class TellingRuntime:
     """Finds two emitters a frame; their photons and background depend on every frame of the context and its order.
 
     Files in the model's folder steer it: ``hold`` keeps every worker waiting, ``fail`` makes each call fail, ``fail
-    once`` one call of one worker, ``die`` ends the process. Each process that begins leaves a file ``begun PID``.
+    once`` one call of one worker, ``die once`` ends one process. Each process that begins leaves a file ``begun PID``.
     """
 
     def __init__(self, folder: Path, threads: int | None) -> None:
@@ -65,7 +65,8 @@ class TellingRuntime:
         deadline = time.monotonic() + HELD
         while (self._folder / "hold").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
-        if (self._folder / "die").exists():
+        if (self._folder / "die once").exists():
+            (self._folder / "die once").unlink()
             os._exit(9)
         if (self._folder / "fail").exists():
             raise ValueError("the network fell over")
@@ -85,7 +86,7 @@ def open_telling(settings: Settings) -> tuple[Runtime, Path]:
     """The model whose file is ``settings.model``; the file ``lose STACK`` beside it makes this lose a stack."""
     file = Path(settings.model)
     for order in file.parent.glob("lose *"):
-        (file.parent / order.name.removeprefix("lose ")).unlink()
+        (file.parent / order.name.removeprefix("lose ")).unlink(missing_ok=True)
     return TellingRuntime(file.parent, settings.run.threads), file
 
 
