@@ -32,8 +32,11 @@ FOLDER = Path(__file__).resolve().parent
 ADDRESS = re.compile(r"(?:(?:tcp|tls)://)?(?:[\w.-]{2,}|\[[0-9a-fA-F:]+\]):\d{1,5}")
 """HOST:PORT of a scheduler. A host has two letters or more, so that no drive of Windows is taken for one."""
 
+FILES = ("maps", "psf_file", "structure_file")
+"""Settings that name a file which belongs to the settings' own."""
+
 GROUPS = tuple(entry.name for entry in fields(Settings) if entry.name not in ("model", "viewer"))
-"""Names of the groups: camera, optics, network, training, dataset, run, source, wire, monitor, feedback, cluster."""
+"""Names of the groups: camera, optics, network, training, dataset, photophysics, run, source, wire …"""
 
 
 def compose(overrides: Sequence[str] = ()) -> Settings:
@@ -139,10 +142,9 @@ def _check_keys(content: dict[str, Any], group: str, path: Path) -> None:
 
 
 def _beside(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A camera's maps are looked for beside the camera's file first."""
-    maps = content.get("maps")
-    neighbour = path.parent / maps if isinstance(maps, str) else None
-    return {**content, "maps": str(neighbour.resolve())} if neighbour and neighbour.is_file() else content
+    """Files that a setting names, such as a camera's maps, are looked for beside the settings' own file first."""
+    named = {key: path.parent / content[key] for key in FILES if isinstance(content.get(key), str)}
+    return content | {key: str(file.resolve()) for key, file in named.items() if file.is_file()}
 
 
 def _no_such_setting(key: str) -> str:

@@ -24,6 +24,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "camera.pixel_size": (POSITIVE, math.inf),
     "camera.saturation": (1, math.inf),
     "optics.psf_sigma": (POSITIVE, math.inf),
+    "optics.sigma_spread": (0, 0.5),
     "network.past": (0, math.inf),
     "network.future": (0, math.inf),
     "network.features": (1, math.inf),
@@ -40,6 +41,11 @@ LIMITS: dict[str, tuple[float, float]] = {
     "training.threads": (1, math.inf),
     "training.checkpoint_every": (1, math.inf),
     "training.domain.emccd_fraction": (0, 1),
+    "training.domain.width_spread": (0, 0.5),
+    "training.domain.flicker": (0, 1),
+    "training.domain.dropout": (0, 1),
+    "training.domain.structured_background": (0, 1),
+    "training.domain.background_change": (0, 1),
     "dataset.frames": (1, math.inf),
     "dataset.height": (1, math.inf),
     "dataset.width": (1, math.inf),
@@ -53,6 +59,14 @@ LIMITS: dict[str, tuple[float, float]] = {
     "dataset.off_time": (POSITIVE, math.inf),
     "dataset.blinks": (1, math.inf),
     "dataset.labels": (1, math.inf),
+    "dataset.labelling": (POSITIVE, 1),
+    "dataset.linkage": (0, math.inf),
+    "dataset.background_change": (0, 1),
+    "dataset.background_time": (POSITIVE, math.inf),
+    "dataset.background_bleaching": (POSITIVE, math.inf),
+    "dataset.drift_walk": (0, math.inf),
+    "dataset.vibration": (0, math.inf),
+    "dataset.vibration_frequency": (POSITIVE, math.inf),
     "run.start": (0, math.inf),
     "run.stop": (1, math.inf),
     "run.threads": (1, math.inf),
@@ -97,7 +111,13 @@ LIMITS: dict[str, tuple[float, float]] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "training.precision": ("bf16", "fp32"),
     "training.device": ("auto", "cpu", "cuda"),
-    "dataset.structure": ("random", "lines", "ring"),
+    "optics.psf": ("gaussian", "astigmatic", "spline"),
+    "training.domain.psf": ("gaussian", "astigmatic", "spline"),
+    "dataset.structure": (
+        *("random", "lines", "ring", "image", "approaching", "microtubules", "pores", "star", "pairs"),
+    ),
+    "dataset.background_kind": ("smooth", "textured", "cells"),
+    "photophysics.kind": ("two_state", "states"),
     "run.runtime": ("auto", "onnx", "torch"),
     "run.device": ("auto", "cpu", "cuda"),
     "run.policy": ("every", "newest"),
@@ -129,6 +149,7 @@ def check(settings: Settings) -> None:
             _check_range(key, value)
             _check_choice(key, value)
     _check_domain(settings)
+    _check_simulation(settings)
     _check_run(settings)
     _check_feedback(settings)
     _check_evaluation(settings)
@@ -150,11 +171,44 @@ def _check_choice(key: str, value: Any) -> None:
         raise SettingsError(f"{key}: expected one of {', '.join(CHOICES[key])}; found {value!r}.")
 
 
+SIGNED = ("depth", "focus_x", "focus_y")
+"""Ranges of a domain that may lie below 0."""
+BY_AXIS = ("third", "fourth")
+"""Values of a domain that are no range but one value along x and one along y."""
+
+
 def _check_domain(settings: Settings) -> None:
     for key, value in leaves(settings.training.domain, "training.domain."):
-        bounds = cast("list[float]", value) if isinstance(value, list) else [0.0, 0.0]
-        if not (len(bounds) == 2 and 0 <= bounds[0] <= bounds[1]):
-            raise SettingsError(f"{key}: expected [smallest, largest], 0 or more, found {value}.")
+        name = key.rpartition(".")[2]
+        if not isinstance(value, list):
+            continue
+        bounds = cast("list[float]", value)
+        if name in BY_AXIS:
+            _check_length(key, bounds, "x, y")
+        elif not (len(bounds) == 2 and (bounds[0] >= 0 or name in SIGNED) and bounds[0] <= bounds[1]):
+            at_least = "" if name in SIGNED else ", 0 or more"
+            raise SettingsError(f"{key}: expected [smallest, largest]{at_least}, found {value}.")
+
+
+def _check_simulation(settings: Settings) -> None:
+    optics, dataset = settings.optics, settings.dataset
+    for name in ("focus", "focal_depth", "third", "fourth"):
+        _check_length(f"optics.{name}", getattr(optics, name), "x, y")
+    _check_length("dataset.drift", dataset.drift, "x, y, z")
+    _check_length("dataset.depth", dataset.depth, "lowest, highest")
+    if dataset.depth[0] > dataset.depth[1]:
+        raise SettingsError(f"dataset.depth: expected [lowest, highest], found {dataset.depth}. Swap them.")
+    focal = {"optics": optics.focal_depth, "training.domain": settings.training.domain.focal_depth}
+    for group, depths in focal.items():
+        if min(depths) <= 0:
+            raise SettingsError(f"{group}.focal_depth: expected numbers above 0, found {depths}.")
+    if not dataset.pair_distances or min(dataset.pair_distances) <= 0:
+        raise SettingsError(f"dataset.pair_distances: expected numbers above 0, found {dataset.pair_distances}.")
+
+
+def _check_length(key: str, values: list[float], names: str) -> None:
+    if len(values) != len(names.split(",")):
+        raise SettingsError(f"{key}: expected [{names}], found {values}.")
 
 
 def _check_run(settings: Settings) -> None:

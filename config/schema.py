@@ -44,7 +44,21 @@ class OpticsSettings:
     name: str = "unknown"
     """What the settings belong to, for people."""
     psf_sigma: float | None = None
-    """Standard deviation of the Gaussian point-spread function in the sample plane [nm]."""
+    """Standard deviation of the Gaussian point-spread function in the sample plane, in focus [nm]."""
+    psf: str = "gaussian"
+    """What simulations draw: gaussian, astigmatic (two widths that depend on z) or spline (measured on beads)."""
+    sigma_spread: float = 0.0
+    """Standard deviation over emitters of the PSF's width, over its mean (gaussian and astigmatic)."""
+    focus: list[float] = field(default_factory=lambda: [-200.0, 200.0])
+    """astigmatic: heights z at which the PSF is narrowest along x and along y [nm]."""
+    focal_depth: list[float] = field(default_factory=lambda: [400.0, 400.0])
+    """astigmatic: distance from its focus at which each width has grown by √2 [nm]."""
+    third: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """astigmatic: third-order terms of the two calibration curves (Huang et al. 2008), as a share."""
+    fourth: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """astigmatic: fourth-order terms of the two calibration curves, as a share."""
+    psf_file: str | None = None
+    """spline: the file that `liveloc psf` made of a bead's z-stack."""
 
 
 @dataclass
@@ -86,6 +100,22 @@ class NetworkSettings:
     """attention_unet: a frame enters with this many pixels, each way, folded into channels; 1: full resolution."""
     attention_at: int = 2
     """attention_unet: attention along time sees one place every this many pixels, each way; a multiple of fold."""
+    positions: bool = True
+    """vit: attention along time knows how far away a frame is, and not only what is in it."""
+    patch: int = 4
+    """vit: height and width of a patch [pixels]."""
+    blocks: list[int] = field(default_factory=lambda: [2, 2])
+    """vit: transformer blocks within a frame before and after attention along time."""
+    window: int = 8
+    """vit: attention within a frame sees windows this high and wide [patches]."""
+    passes: int = 1
+    """vit: how often the answer is made, each time knowing the one before."""
+    sampling_steps: int = 3
+    """diffusion: steps from noise to an answer when it runs."""
+    gates: bool = False
+    """diffusion: skips of the denoising U-Net pass attention gates."""
+    middle: int = 0
+    """diffusion: size of one more kernel at the coarsest level of the denoising U-Net; 0: none."""
 
 
 @dataclass
@@ -106,6 +136,34 @@ class DomainSettings:
     """Mean time an emitter stays on [frames]."""
     emccd_fraction: float = 0.6
     """Share of scenes seen by an EMCCD; the rest by an sCMOS with a map of its own."""
+    psf: str = "gaussian"
+    """gaussian, astigmatic or spline, as in optics. psf_sigma is then the width in focus; a spline has its own."""
+    psf_file: str | None = None
+    """spline: the file that `liveloc psf` made of a bead's z-stack."""
+    depth: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """Height z of emitters, uniform [nm]."""
+    focus_x: list[float] = field(default_factory=lambda: [-200.0, -200.0])
+    """astigmatic: height at which the PSF is narrowest along x, uniform [nm]."""
+    focus_y: list[float] = field(default_factory=lambda: [200.0, 200.0])
+    """astigmatic: the same along y [nm]."""
+    focal_depth: list[float] = field(default_factory=lambda: [400.0, 400.0])
+    """astigmatic: distance from its focus at which a width has grown by √2, uniform [nm]."""
+    third: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """astigmatic: third-order terms of the two calibration curves, along x and y, as a share."""
+    fourth: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """astigmatic: fourth-order terms, along x and y, as a share."""
+    width_spread: float = 0.0
+    """Standard deviation over a scene's emitters of the PSF's width, over its mean."""
+    flicker: float = 0.0
+    """Standard deviation of an emitter's brightness from frame to frame, over its mean."""
+    dropout: float = 0.0
+    """Share of scenes in which a random rectangle is left without emitters."""
+    structured_background: float = 0.0
+    """Share of scenes whose background has structure: half of them textured, half of them with cells."""
+    background_change: float = 0.0
+    """Largest relative change of a scene's background from its first frame to its last."""
+    flips: bool = False
+    """Mirror half of the scenes along x, and half along y. Not for a spline, whose mirror image is another PSF."""
 
 
 @dataclass
@@ -195,14 +253,58 @@ class DatasetSettings:
     """Mean time it stays off before it comes back [ms]."""
     blinks: float = 3.0
     """Mean number of times it comes on before it bleaches."""
+    depth: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """Heights z that the sample takes up [nm]. Random emitters stand anywhere between; structures in the middle."""
     structure: str = "random"
-    """Where emitters sit: random, lines or ring."""
+    """Where emitters sit: random, lines, ring, image, approaching, microtubules, pores, star or pairs."""
+    structure_file: str | None = None
+    """image: a picture whose smaller part, dark or bright, is the structure."""
+    pair_distances: list[float] = field(default_factory=lambda: [25.0, 50.0, 100.0, 200.0])
+    """pairs: how far apart the two of a pair stand, in turn [nm]."""
     labels: int = 2000
-    """Emitters on a structure (structure other than random)."""
+    """Binding sites on a structure (structure other than random)."""
+    labelling: float = 1.0
+    """Share of the binding sites that carry a dye."""
+    linkage: float = 0.0
+    """Standard deviation of a dye's place around its binding site, along each axis [nm]."""
+    background_kind: str = "smooth"
+    """smooth, textured (Perlin's noise on several scales) or cells (bright cell bodies on a dim ground)."""
+    background_change: float = 0.0
+    """Share of the background that is another one after background_time, 0 to 1."""
+    background_time: float = 10.0
+    """Time in which the changing part of the background becomes another one [s]."""
+    background_bleaching: float | None = None
+    """Time in which the background bleaches to 1/e [s]; None: never."""
+    drift: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    """Steady drift of the sample along x, y and z [nm/s]."""
+    drift_walk: float = 0.0
+    """Random drift along x and y: standard deviation after a second; it grows with the square root of time [nm]."""
+    vibration: float = 0.0
+    """Vibration of the sample along x and y [nm rms]."""
+    vibration_frequency: float = 50.0
+    """Frequency of the vibration [Hz]."""
+    pixel_maps: bool = False
+    """Draw an sCMOS's maps around the camera's values: every pixel has an offset, gain and read noise of its own."""
     seed: int = 0
     """Seed of everything."""
     output: str | None = None
     """Folder to write; None: a dated folder under runs/."""
+
+
+@dataclass
+class PhotophysicsSettings:
+    """How emitters blink in simulated data sets."""
+
+    name: str = "two_state"
+    """Name of the dye or model, for people."""
+    kind: str = "two_state"
+    """two_state: dataset.on_time, off_time and blinks. states: the Markov chain of ``rates``."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """Rate of each transition, ``from > to`` [1/s]. A state that nothing leaves is bleached for ever."""
+    emission: dict[str, float] = field(default_factory=dict)
+    """Light of each state that has any, in any unit; the brightest gives dataset.photons in a full frame."""
+    start: str | None = None
+    """State in which emitters enter, where they bleach in the end; None: the first one that ``rates`` names."""
 
 
 @dataclass
@@ -422,6 +524,7 @@ class Settings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
+    photophysics: PhotophysicsSettings = field(default_factory=PhotophysicsSettings)
     run: RunSettings = field(default_factory=RunSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
     wire: WireSettings = field(default_factory=WireSettings)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from config.errors import SettingsError
 from config.schema import DomainSettings
+from simulation.augmentation import changing, flickering, flipped, outside_box, structured, widths
 from simulation.background import smooth_background
 from simulation.noise import CameraNoise
+from simulation.optics import spline_psf
 from simulation.photophysics import frame_traces, stationary_blinks
-from simulation.psf import gaussian_frames
+from simulation.psf import AstigmaticPsf, FocusCurve, GaussianPsf, Psf, Spots
 
 MARGIN = 4.0
 """Emitters are placed this far beyond the frame's edge too [pixels]: their light reaches in."""
@@ -34,6 +37,16 @@ class Truth:
     """(N,) pixels from the corner."""
     photons: Tensor
     """(N,) photons in this frame."""
+    z: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """(N,) height over the focal plane [nm]; zeros where it is not given."""
+
+    def __post_init__(self) -> None:
+        if not len(self.z):
+            object.__setattr__(self, "z", torch.zeros_like(self.photons))
+
+    def kept(self, wanted: Tensor) -> Truth:
+        """Some of the rows, (N,) bool."""
+        return Truth(**{name: column[wanted] for name, column in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -51,9 +64,16 @@ class Domain:
     """Draws scenes from a DomainSettings. All randomness comes from the generator that is passed in."""
 
     def __init__(self, settings: DomainSettings, frames: int, size: int) -> None:
+        """Raises SettingsError where the settings' PSF cannot be had or does not go with them."""
         self.settings = settings
         self.frames = frames
         self.size = size
+        self._spline = spline_psf(settings.psf_file, "training.domain.psf_file") if settings.psf == "spline" else None
+        if self._spline and (settings.flips or settings.width_spread > 0):
+            raise SettingsError(
+                "training.domain.flips and width_spread do not go with psf=spline: its mirror image is another PSF, "
+                "and its width the measured one. Set flips=false and width_spread=0."
+            )
 
     def batch(self, scenes: int, generator: torch.Generator) -> SceneBatch:
         """A batch of independent scenes."""
@@ -65,18 +85,45 @@ class Domain:
 
     def _scene(self, index: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Truth]:
         draw = _Draw(generator)
-        domain = self.settings
-        sigma = draw.uniform(*domain.psf_sigma)
+        sigma = draw.uniform(*self.settings.psf_sigma)
         background, photons = self._light(sigma, draw)
-        shape = (self.frames, self.size, self.size)
-        truth = self._emitters(index, photons, draw)
-        light = gaussian_frames(truth.frame, truth.x, truth.y, truth.photons, torch.full_like(truth.x, sigma), shape)
-        field = smooth_background(self.size, self.size, background, draw.uniform(0.0, 0.4), generator).expand(shape)
+        truth, width = self._emitters(index, photons, draw)
+        light = self._drawn(truth, width, self._psf(sigma, draw))
+        field = self._background(background, draw)
         camera = self._camera(draw)
         measured = camera.to_photons(camera.expose(light + field, generator))
+        if self.settings.flips:
+            measured, field, truth = flipped(measured, field, truth, generator)
         inside = (truth.x > 0) & (truth.x < self.size) & (truth.y > 0) & (truth.y < self.size)
-        keep = inside & (truth.photons >= FAINTEST)
-        return measured, field, Truth(*(getattr(truth, name)[keep] for name in Truth.__annotations__))
+        return measured, field, truth.kept(inside & (truth.photons >= FAINTEST))
+
+    def _psf(self, sigma: float, draw: _Draw) -> Psf:
+        """The scene's PSF; ``sigma`` in focus [pixels]."""
+        domain = self.settings
+        if self._spline:
+            return self._spline
+        if domain.psf == "gaussian":
+            return GaussianPsf(sigma)
+        depth = draw.uniform(*domain.focal_depth)
+        x, y = (
+            FocusCurve(sigma, draw.uniform(*focus), depth, third, fourth)
+            for focus, third, fourth in zip((domain.focus_x, domain.focus_y), domain.third, domain.fourth, strict=True)
+        )
+        return AstigmaticPsf(x, y)
+
+    def _drawn(self, truth: Truth, width: Tensor, psf: Psf) -> Tensor:
+        """Light (T, H, W) of the emitters."""
+        spots = Spots(truth.frame, truth.x, truth.y, truth.z, truth.photons, width)
+        return psf.frames(spots, (self.frames, self.size, self.size))
+
+    def _background(self, mean: float, draw: _Draw) -> Tensor:
+        """(T, H, W)."""
+        domain = self.settings
+        field = smooth_background(self.size, self.size, mean, draw.uniform(0.0, 0.4), draw.generator)
+        if domain.structured_background > 0 and draw.uniform(0, 1) < domain.structured_background:
+            field = structured(field, draw.generator)
+        course = field.expand(self.frames, self.size, self.size)
+        return changing(course, domain.background_change, draw.generator) if domain.background_change > 0 else course
 
     def _light(self, sigma: float, draw: _Draw) -> tuple[float, float]:
         """Background and photons; where emitters would drown, drawn once more, so that few scenes teach nothing."""
@@ -88,7 +135,8 @@ class Domain:
     def _draw_light(self, draw: _Draw) -> tuple[float, float]:
         return draw.log_uniform(*self.settings.background), draw.log_uniform(*self.settings.photons)
 
-    def _emitters(self, scene: int, photons: float, draw: _Draw) -> Truth:
+    def _emitters(self, scene: int, photons: float, draw: _Draw) -> tuple[Truth, Tensor]:
+        """Emitters of a scene, and the width of each one's PSF over the usual one."""
         low, high = self.settings.density
         density = draw.uniform(math.sqrt(low), math.sqrt(high)) ** 2
         on_time = draw.log_uniform(*self.settings.on_time)
@@ -99,7 +147,26 @@ class Domain:
         brightness = photons * (1 + spread * draw.normal(count)).clamp(min=0.1)
         x, y = (draw.uniforms(count) * side - MARGIN for _ in range(2))
         blink, frame, lit = frame_traces(blinks, self.frames)
-        return Truth(torch.full_like(frame, scene), frame, x[blink], y[blink], brightness[blink] * lit)
+        z, width = (column[blink] for column in (self._heights(count, draw), self._widths(count, draw)))
+        truth = Truth(torch.full_like(frame, scene), frame, x[blink], y[blink], brightness[blink] * lit, z)
+        return self._augmented(truth, width, draw)
+
+    def _heights(self, count: int, draw: _Draw) -> Tensor:
+        low, high = self.settings.depth
+        return low + (high - low) * draw.uniforms(count) if high > low else torch.full((count,), low)
+
+    def _widths(self, count: int, draw: _Draw) -> Tensor:
+        spread = self.settings.width_spread
+        return widths(count, spread, draw.generator) if spread > 0 else torch.ones(count)
+
+    def _augmented(self, truth: Truth, width: Tensor, draw: _Draw) -> tuple[Truth, Tensor]:
+        domain = self.settings
+        if domain.flicker > 0:
+            truth = flickering(truth, domain.flicker, draw.generator)
+        if domain.dropout > 0 and draw.uniform(0, 1) < domain.dropout:
+            stay = outside_box(truth, self.size, draw.generator)
+            truth, width = truth.kept(stay), width[stay]
+        return truth, width
 
     def _camera(self, draw: _Draw) -> CameraNoise:
         if draw.uniform(0, 1) < self.settings.emccd_fraction:

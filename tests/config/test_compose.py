@@ -21,6 +21,7 @@ DEFAULTS = {
     "network": "default",
     "training": "default",
     "dataset": "random",
+    "photophysics": "two_state",
     "run": "replay",
     "source": "simulated",
     "wire": "loopback",
