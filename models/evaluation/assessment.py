@@ -37,7 +37,7 @@ RULES = (
 BOUNDS = (
     "The bound is the Cramér–Rao lower bound of the same emitters standing alone, background unknown (numeric Fisher "
     "information, excess noise factor of an EMCCD included), from one frame; summed: from all frames of the emitter "
-    "that the localiser sees."
+    "inside the localiser's context."
 )
 BRIGHT = 500.0
 """Isolated emitters from this many photons on go into the bias map: their errors are small [photons]."""
@@ -145,15 +145,14 @@ def _benchmark_section(judged: Sequence[Judged], threshold: float) -> Section:
 
 
 def _strata_section(by: str, title: str, rows: list[dict[str, Any]]) -> Section:
-    units = {"photons": "photons in the frame", "neighbour": "nm", "snr": "light over noise in a spot's 4πσ²"}[by]
+    units = {
+        "photons": "their photons in the frame",
+        "snr": "their light over the noise in a spot's 4πσ²",
+        "neighbour": "the distance to the nearest other one in the frame [nm]",
+    }[by]
     shown = ("low", "high", "emitters", "recall", "rmse", "over_bound", "over_summed", "sigma_spread", "photon_ratio")
-    return Section(
-        f"by_{by}",
-        f"By {title}",
-        f"Emitters by {units}; the RMSE is that of those found. {BOUNDS}",
-        rows,
-        ("of", *shown),
-    )
+    note = f"Emitters by {units}; RMSE and bounds, as above, are of those found."
+    return Section(f"by_{by}", f"By {title}", note, rows, ("of", *shown))
 
 
 def _sigma_rows(label: str, emitters: Columns) -> Iterator[dict[str, Any]]:
@@ -227,7 +226,7 @@ def _finite_efficiency(row: dict[str, Any]) -> float:
 def _isolated_section(rows: list[dict[str, Any]], plan: EvaluationSettings) -> Section:
     note = (
         f"Emitters with nobody near in space or time, anywhere in a pixel, background {plan.isolated_background:g} "
-        f"photons per pixel, fully lit in so many consecutive frames. {BOUNDS}"
+        f"photons per pixel, fully lit in so many consecutive frames. Bounds as above."
     )
     shown = ("photons", "lit", "emitters", "recall", "rmse", "bound", "summed_bound", "over_bound", "over_summed")
     return Section("isolated", "Isolated emitters", note, rows, (*shown, "sigma_spread", "within_1", "photon_ratio"))

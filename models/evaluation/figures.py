@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 Rows = Sequence[Mapping[str, Any]]
@@ -36,10 +37,10 @@ BY = {"photons": "photons in the frame", "snr": "signal to noise", "neighbour": 
 
 def write_figures(sections: Mapping[str, Rows], folder: Path) -> list[Path]:
     """Draw whatever the sections allow, as PNG and SVG; gives the PNGs. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     with rc_context(STYLE):
         for name, figure in _figures(sections):
+            folder.mkdir(parents=True, exist_ok=True)
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
             figure.savefig(folder / f"{name}.png", dpi=130)
             written.append(folder / f"{name}.png")
@@ -95,13 +96,15 @@ def draw_isolated(rows: Rows) -> Figure:
         size.plot(photons, _values(part, "bound" if lit == 1 else "summed_bound"), "-", color=colour, alpha=0.6)
         ratio.plot(photons, _values(part, over), "o-", color=colour, label=label)
         spread.plot(photons, _values(part, "sigma_spread"), "o-", color=colour, label=label)
-    size.set(title="RMSE (points) and bound (lines)", xscale="log", yscale="log", ylabel="nm")
-    ratio.set(title="RMSE over the bound of the light seen", xscale="log")
-    spread.set(title="errors over predicted sigmas", xscale="log")
+    size.set(title="RMSE (points) and bound (lines)", ylabel="nm")
+    ratio.set(title="RMSE over the bound of the light seen")
+    spread.set(title="errors over predicted sigmas")
+    _logarithmic(size, "y")
     ratio.axhline(1, color="black", lw=0.8)
     _band(spread)
     for axes in (size, ratio, spread):
         axes.set_xlabel("photons in a frame")
+        _logarithmic(axes)
         axes.legend(title="lit in")
     return figure
 
@@ -115,8 +118,10 @@ def draw_strata(strata: Mapping[str, Rows]) -> Figure:
             middle = _middles(part)
             for axes, name in zip(line, ("recall", "rmse", "over_bound"), strict=True):
                 axes.plot(middle, _values(part, name), "o-", color=colour, label=label)
-        for axes, title in zip(line, ("recall", "RMSE [nm]", "RMSE / single-frame bound"), strict=True):
-            axes.set(title=title, xlabel=BY[by], xscale="log")
+            line[2].plot(middle, _values(part, "over_summed"), "s--", color=colour, alpha=0.6)
+        for axes, title in zip(line, ("recall", "RMSE [nm]", "RMSE / bound (dashed: summed)"), strict=True):
+            axes.set(title=title, xlabel=BY[by])
+            _logarithmic(axes)
         line[0].set_ylim(0, 1.02)
         line[2].axhline(1, color="black", lw=0.8)
         if len({row["of"] for row in rows}) > 1:
@@ -137,8 +142,10 @@ def draw_sigmas(rows: Rows, isolated: Rows) -> Figure:
     _band(spread)
     for level in (0.683, 0.954):
         within.axhline(level, color="black", lw=0.8)
-    spread.set(title="errors over predicted sigmas (spread)", xlabel="true photons", xscale="log")
-    within.set(title="truth within 1 and 2 sigmas", xlabel="true photons", xscale="log", ylim=(0.4, 1.02))
+    spread.set(title="errors over predicted sigmas (spread)", xlabel="true photons")
+    within.set(title="truth within 1 and 2 sigmas", xlabel="true photons", ylim=(0.4, 1.02))
+    for axes in (spread, within):
+        _logarithmic(axes)
     spread.legend()
     within.legend()
     return figure
@@ -205,6 +212,15 @@ def draw_thresholds(rows: Rows) -> Figure:
 def _panels(count: int, wider: float = 1.0) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(count * WIDTH * wider, HEIGHT), layout="constrained")
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _logarithmic(axes: Axes, which: Literal["x", "y"] = "x") -> None:
+    """A scale with ticks at 1, 2 and 5 times a power of ten, as plain numbers."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _band(axes: Axes) -> None:

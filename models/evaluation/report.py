@@ -38,8 +38,8 @@ def write_report(sections: Sequence[Section], head: dict[str, Any], title: str, 
     from models.evaluation.figures import write_figures
 
     try:
-        write_sections(sections, head, title, folder)
-        write_figures({part.name: part.rows for part in sections}, folder / "figures")
+        pictures = write_figures({part.name: part.rows for part in sections}, folder / "figures")
+        write_sections(sections, head, title, folder, pictures)
     except OSError as error:
         raise RunError(
             f"the report cannot be written to {folder}: {error.strerror or error}. "

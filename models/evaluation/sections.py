@@ -97,13 +97,20 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], show: Sequence[str] = ()) 
     return "\n".join([*header, *(_line([_cell(name, row.get(name)) for name in names]) for row in rows)])
 
 
-def write_sections(sections: Iterable[Section], head: Mapping[str, Any], title: str, folder: Path) -> None:
-    """``results.json`` with everything, ``results.md`` for people, and a CSV for each section. Raises OSError."""
+def write_sections(
+    sections: Iterable[Section], head: Mapping[str, Any], title: str, folder: Path, pictures: Sequence[Path] = ()
+) -> None:
+    """``results.json`` with everything, ``results.md`` for people, with ``pictures`` that lie in the folder, and a CSV
+    for each section. Raises OSError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sections = list(sections)
     content = {**head, "sections": {part.name: [dict(row) for row in part.rows] for part in sections}}
     replace_text(folder / "results.json", json.dumps(_plain(content), indent=1, ensure_ascii=False) + "\n")
-    replace_text(folder / "results.md", "\n".join([f"# {title}\n", *(part.markdown() for part in sections)]))
+    figures = [f"![{path.stem}]({path.relative_to(folder).as_posix()})\n" for path in pictures]
+    begin = [f"# {title}\n", *([f"```\n{head['command']}\n```\n"] if "command" in head else [])]
+    text = [*begin, *(part.markdown() for part in sections), *(["## Figures\n", *figures] if figures else [])]
+    replace_text(folder / "results.md", "\n".join(text))
     for part in sections:
         _write_csv(part.rows, folder / f"{part.name}.csv")
 
