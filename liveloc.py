@@ -18,7 +18,7 @@ from config.errors import LivelocError
 COMMANDS = (
     *(running.demo, running.live, running.replay),
     *(looking.view, looking.render, looking.convert),
-    *(making.simulate, making.train, making.calibrate, making.export),
+    *(making.simulate, making.psf, making.train, making.calibrate, making.export),
     *(judging.evaluate, judging.compare, judging.inspect, judging.card),
     *(helping.settings, helping.doctor, helping.keys, helping.certificates),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 
 
 def simulate(overrides: Overrides = None) -> None:
-    """Simulate an acquisition to files: frames.ome.tif, emitters.parquet (the truth) and settings.yaml.
+    """Simulate an acquisition to files: frames, truth (Parquet and ThunderSTORM), settings, camera and a preview.
 
     Example: liveloc simulate dataset=density_1 dataset.frames=500 dataset.seed=3 dataset.output=simulated
+    In 3-D: liveloc simulate dataset=microtubules_3d optics=astigmatic photophysics=dstorm
     """
-    from rich.progress import Progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from simulation.dataset import write_dataset
 
@@ -40,10 +42,42 @@ def simulate(overrides: Overrides = None) -> None:
     folder = (
         Path(dataset.output) if dataset.output else Path("runs") / f"{datetime.now():%Y-%m-%dT%H-%M-%S}_{dataset.name}"
     )
-    with Progress(console=err) as progress:
-        task = progress.add_task("simulating", total=dataset.frames)
-        frames = write_dataset(settings, folder, lambda done: progress.update(task, completed=done))
-    out.print(f"{dataset.frames:,} frames: {frames}", highlight=False, soft_wrap=True)
+    rate = TextColumn("{task.fields[rate]} frames/s")
+    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    with Progress(*columns, console=err) as progress:
+        task, began = progress.add_task("", total=dataset.frames, rate="…"), time.perf_counter()
+
+        def told(done: int) -> None:
+            progress.update(task, completed=done, rate=f"{done / (time.perf_counter() - began):,.0f}")
+
+        frames = write_dataset(settings, folder, told)
+    spent = time.perf_counter() - began
+    out.print(
+        f"{dataset.frames:,} frames in {spent:.1f} s ({dataset.frames / spent:,.0f}/s): {frames}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def psf(
+    stack: Annotated[Path, typer.Argument(help="A TIFF of planes (Z, Y, X) with beads.", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="Where to write, such as psf.h5.", show_default=False)],
+    step: Annotated[float, typer.Option(help="Between two planes [nm].", show_default=False)],
+    pixel_size: Annotated[float, typer.Option(help="Width of a pixel in the sample [nm].", show_default=False)],
+    window: Annotated[int, typer.Option(help="Rows and columns to keep around a bead, odd [pixels].")] = 21,
+) -> None:
+    """Measure a point-spread function on beads, for simulations and 3-D training (optics.psf=spline).
+
+    Example: liveloc psf beads.tif psf.h5 --step 50 --pixel-size 108
+    """
+    from simulation.bead_stack import measure_psf
+
+    found = measure_psf(stack, step, pixel_size, window)
+    found.psf.save(output)
+    beads = "1 bead" if found.beads == 1 else f"{found.beads} beads (they differ by {found.disagreement:.0%})"
+    left = f", {found.left_out} left out as too near to others or to the border" if found.left_out else ""
+    out.print(f"{output}: {len(found.psf.values)} planes from {beads}{left}.", highlight=False, soft_wrap=True)
+    out.print(f"Use it: liveloc simulate optics.psf=spline optics.psf_file={output}", highlight=False, soft_wrap=True)
 
 
 def train(

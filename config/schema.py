@@ -300,7 +300,8 @@ class PhotophysicsSettings:
     kind: str = "two_state"
     """two_state: dataset.on_time, off_time and blinks. states: the Markov chain of ``rates``."""
     rates: dict[str, float] = field(default_factory=dict)
-    """Rate of each transition, ``from > to`` [1/s]. A state that nothing leaves is bleached for ever."""
+    """Rate of each transition, ``bright > dark: 20.0`` [1/s], states named at will (but YAML takes on and off for true
+    and false). A state that nothing leaves is bleached for ever."""
     emission: dict[str, float] = field(default_factory=dict)
     """Light of each state that has any, in any unit; the brightest gives dataset.photons in a full frame."""
     start: str | None = None

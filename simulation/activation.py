@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from config.errors import SourceError
 from config.schema import DatasetSettings
 from simulation.simulator import populated
-from simulation.structures import STRUCTURES
+from simulation.structures import Places, dyes
 
-EMITTER = np.dtype([("emitter", "i8"), ("x", "f4"), ("y", "f4"), ("photons", "f4"), ("until", "f8")])
-"""One emitter: its number, place [pixels], photons in a fully lit frame, and until when it stays as it is: if it is on,
-a time [frames]; if it is dark, a dose of activation light [frames of power 1]."""
+EMITTER = np.dtype(
+    [("emitter", "i8"), *((name, "f4") for name in ("x", "y", "z", "photons", "width")), ("until", "f8")]
+)
+"""One emitter: its number, place [pixels; z in nm], photons in a fully lit frame, width of its PSF over the usual one,
+and until when it stays as it is: if it is on, a time [frames]; if it is dark, a dose of activation light [frames of
+power 1]."""
 Emitters: TypeAlias = NDArray[np.void]
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -49,6 +52,10 @@ class Lit:
     y: NDArray[np.float32]
     photons: NDArray[np.float32]
     """Sent to the detector in this frame."""
+    z: NDArray[np.float32]
+    """[nm]"""
+    width: NDArray[np.float32]
+    """Of its PSF, over the usual one."""
 
 
 class Blinking:
@@ -61,14 +68,18 @@ class Blinking:
     settles at a value in which the power does not occur.
     """
 
-    def __init__(self, dataset: DatasetSettings, pixel_size: float) -> None:
-        """``pixel_size`` in nm. The first frame is as dense as power 1 makes it in the long run."""
+    def __init__(self, dataset: DatasetSettings, pixel_size: float, sigma_spread: float = 0.0) -> None:
+        """``pixel_size`` in nm; ``sigma_spread`` of the PSF's width over emitters.
+
+        The first frame is as dense as power 1 makes it in the long run.
+        """
         self._dataset = dataset
         self._random = np.random.default_rng((dataset.seed, 1))
         self._on_time, self._off_time = dataset.on_time / dataset.exposure, dataset.off_time / dataset.exposure
         self._bleaching = 1 / max(1.0, dataset.blinks)
         self._margin, area = populated(dataset, pixel_size)
-        self._labels = _labels(dataset)
+        self._sites = _sites(dataset, pixel_size)
+        self._sigma_spread = sigma_spread
         self._count, self._frame, self._dose = 0, 0, 0.0
         mean = dataset.density * area
         self._rate = mean / self._on_time * self._bleaching
@@ -103,19 +114,25 @@ class Blinking:
         """Emitters that were never on before."""
         emitters = np.empty(count, EMITTER)
         emitters["emitter"] = np.arange(self._count, self._count + count)
-        emitters["x"], emitters["y"] = self._places(count)
+        emitters["x"], emitters["y"], emitters["z"] = self._places(count)
         brightness = self._dataset.photons + self._dataset.photons_sd * self._random.standard_normal(count)
         emitters["photons"] = np.maximum(brightness, 0.05 * self._dataset.photons)
+        emitters["width"] = 1.0
+        if self._sigma_spread > 0:
+            emitters["width"] = np.clip(1 + self._sigma_spread * self._random.standard_normal(count), 0.5, 2.0)
         self._count += count
         return emitters
 
-    def _places(self, count: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        if self._labels is not None:
-            which = self._random.integers(len(self._labels[0]), size=count)
-            return self._labels[0][which], self._labels[1][which]
+    def _places(self, count: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        if self._sites is not None:
+            which = torch.from_numpy(self._random.integers(len(self._sites), size=count))
+            sites = self._sites[which]
+            return sites.x.numpy(), sites.y.numpy(), sites.z.numpy()
         x, y = self._random.random((2, count))
         width, height = (side + 2 * self._margin for side in (self._dataset.width, self._dataset.height))
-        return x * width - self._margin, y * height - self._margin
+        low, high = self._dataset.depth
+        z = self._random.uniform(low, high, count) if high > low else np.full(count, low)
+        return x * width - self._margin, y * height - self._margin, z
 
     def _wake(self, dark: Emitters, power: float) -> tuple[Emitters, Floats, Emitters]:
         """Dark emitters that this frame's light switches on, since when, and those that stay dark."""
@@ -146,15 +163,11 @@ class Blinking:
         return self._random.exponential(mean, count)
 
 
-def _labels(dataset: DatasetSettings) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Places on the structure, (x, y) in pixels; None where emitters stand anywhere."""
-    if dataset.structure == "random":
-        return None
-    generator = torch.Generator().manual_seed(dataset.seed)
-    x, y = STRUCTURES[dataset.structure](dataset.labels, dataset.height, dataset.width, generator)
-    return x.numpy(), y.numpy()
+def _sites(dataset: DatasetSettings, pixel_size: float) -> Places | None:
+    """Places on the structure; None where emitters stand anywhere."""
+    return dyes(dataset, pixel_size, torch.Generator().manual_seed(dataset.seed))
 
 
 def _lit(on: Emitters, share: Floats) -> Lit:
     photons = (on["photons"] * share).astype(np.float32)
-    return Lit(on["emitter"].copy(), on["x"].copy(), on["y"].copy(), photons)
+    return Lit(*(on[name].copy() for name in ("emitter", "x", "y")), photons, on["z"].copy(), on["width"].copy())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-UNITS = {"frame": "1", "emitter": "1", "x": "nm", "y": "nm", "photons": "photon"}
-"""Columns in order, with their units. x, y from the outer corner of pixel (0, 0)."""
+UNITS = {"frame": "1", "emitter": "1", "x": "nm", "y": "nm", "photons": "photon", "z": "nm"}
+"""Columns in order, with their units. x, y from the outer corner of pixel (0, 0), z over the focal plane."""
 
 EMITTER_SCHEMA = pa.schema(
     [

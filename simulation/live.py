@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -10,7 +12,11 @@ from numpy.typing import NDArray
 from acquisition.camera import Camera
 from config.schema import DatasetSettings
 from simulation.activation import Blinking, Lit, SimulatedLight
+from simulation.motion import Motion
+from simulation.psf import Psf
 from simulation.simulator import Microscope, truth_table
+
+Floats: TypeAlias = NDArray[np.float32]
 
 
 class LiveSimulator:
@@ -20,13 +26,15 @@ class LiveSimulator:
     may be set from any.
     """
 
-    def __init__(self, dataset: DatasetSettings, camera: Camera, psf_sigma: float) -> None:
-        """``psf_sigma`` in nm."""
+    def __init__(self, dataset: DatasetSettings, camera: Camera, psf: Psf | float, sigma_spread: float = 0.0) -> None:
+        """``psf``, or the standard deviation [nm] of a Gaussian one; ``sigma_spread`` of its width over emitters."""
         self.dataset = dataset
         self.camera = camera
         self.light = SimulatedLight()
-        self._microscope = Microscope(dataset, camera, psf_sigma, torch.Generator().manual_seed(dataset.seed))
-        self._blinking = Blinking(dataset, camera.pixel_size)
+        self._microscope = Microscope(dataset, camera, psf, torch.Generator().manual_seed(dataset.seed))
+        self._motion = Motion(dataset)
+        self._sigma_spread = sigma_spread
+        self._blinking = self._sample()
         self._exposed = 0
         self._powers: list[tuple[int, float]] = []
         """Where the power changed: first frame with it, and the power. All that is kept of the past."""
@@ -52,14 +60,15 @@ class LiveSimulator:
         Nothing of it is kept while frames are exposed: it is drawn again, a few tenths of a ms a frame.
         """
         stop = self._exposed if stop is None else min(stop, self._exposed)
-        blinking, powers, power = Blinking(self.dataset, self.camera.pixel_size), dict(self._powers), 1.0
+        blinking, powers, power = self._sample(), dict(self._powers), 1.0
         rows = []
         for number in range(stop):
             power = powers.get(number, power)
             lit = blinking.frame(power)
             if number >= start:
-                rows.append((np.full(len(lit.x), number), lit.emitter, lit.x, lit.y, lit.photons))
-        columns = [np.concatenate(parts) for parts in zip(*rows, strict=True)] if rows else [np.empty(0)] * 5
+                x, y, z = self._moved(number, lit)
+                rows.append((np.full(len(x), number), lit.emitter, x, y, lit.photons, z))
+        columns = [np.concatenate(parts) for parts in zip(*rows, strict=True)] if rows else [np.empty(0)] * 6
         return truth_table(columns, self.shape, self.camera.pixel_size)
 
     def _expose_next(self) -> NDArray[np.uint16]:
@@ -70,7 +79,20 @@ class LiveSimulator:
         self._exposed += 1
         return adu
 
+    def _sample(self) -> Blinking:
+        """The sample as it was before the first frame."""
+        return Blinking(self.dataset, self.camera.pixel_size, self._sigma_spread)
+
     def _photons(self, lit: Lit) -> torch.Tensor:
         frame = torch.zeros(len(lit.x), dtype=torch.long)
-        x, y, photons = (torch.from_numpy(column) for column in (lit.x, lit.y, lit.photons))
-        return self._microscope.light(frame, x, y, photons, 1)
+        columns = (*self._moved(self._exposed, lit), lit.photons, lit.width)
+        x, y, z, photons, width = (torch.from_numpy(column) for column in columns)
+        return self._microscope.light(frame, x, y, photons, 1, z, width)
+
+    def _moved(self, number: int, lit: Lit) -> tuple[Floats, Floats, Floats]:
+        """Where emitters are in frame ``number``, x, y [pixels], z [nm]: the sample may move."""
+        if self._motion.still:
+            return lit.x, lit.y, lit.z
+        x, y, z = self._motion.path(number, number + 1)[0].astype(np.float32)
+        size = np.float32(self.camera.pixel_size)
+        return lit.x + x / size, lit.y + y / size, lit.z + z

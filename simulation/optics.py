@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from config.errors import SettingsError
@@ -13,19 +14,22 @@ SAME_SIZE = 0.01
 """Relative difference of two pixel sizes that are taken for the same."""
 
 
-def make_psf(optics: OpticsSettings, pixel_size: float) -> Psf:
-    """The PSF on pixels of ``pixel_size`` nm. Raises SettingsError for what is missing or does not fit."""
+def make_psf(optics: OpticsSettings, pixel_size: float, blur: float = 0.0) -> Psf:
+    """The PSF on pixels of ``pixel_size`` nm, widened by motion within a frame of standard deviation ``blur`` nm.
+
+    Raises SettingsError for what is missing or does not fit.
+    """
     if optics.psf == "spline":
-        _no_spread(optics)
+        _as_measured(optics, blur)
         return spline_psf(optics.psf_file, "optics.psf_file", pixel_size)
     if optics.psf_sigma is None:
         raise SettingsError("a simulation needs optics.psf_sigma in nm: optics.psf_sigma=135, or optics=challenge")
     sigma = optics.psf_sigma / pixel_size
     if optics.psf == "gaussian":
-        return GaussianPsf(sigma)
+        return GaussianPsf(math.hypot(sigma, blur / pixel_size) if blur else sigma)
     curves = zip(optics.focus, optics.focal_depth, optics.third, optics.fourth, strict=True)
     x, y = (FocusCurve(sigma, *curve) for curve in curves)
-    return AstigmaticPsf(x, y)
+    return AstigmaticPsf(x, y, blur / pixel_size)
 
 
 def spline_psf(path: str | None, key: str, pixel_size: float | None = None) -> SplinePsf:
@@ -41,9 +45,11 @@ def spline_psf(path: str | None, key: str, pixel_size: float | None = None) -> S
     return SplinePsf(measured)
 
 
-def _no_spread(optics: OpticsSettings) -> None:
-    if optics.sigma_spread > 0:
-        raise SettingsError(
-            f"optics.sigma_spread is {optics.sigma_spread:g}, but a spline PSF has one width, the measured one. Set it "
-            "to 0, or take optics.psf=gaussian or astigmatic."
-        )
+def _as_measured(optics: OpticsSettings, blur: float) -> None:
+    """Raise SettingsError where the width of a measured PSF would have to change."""
+    for key, value in (("optics.sigma_spread", optics.sigma_spread), ("dataset.vibration", blur)):
+        if value > 0:
+            raise SettingsError(
+                f"{key} changes the width of the PSF, but a spline PSF has one width, the measured one. Set it to 0, "
+                "or take optics.psf=gaussian or astigmatic."
+            )

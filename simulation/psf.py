@@ -90,6 +90,8 @@ class AstigmaticPsf:
 
     x: FocusCurve
     y: FocusCurve
+    blur: float = 0.0
+    """Standard deviation of motion within a frame, which widens both [pixels]."""
 
     @property
     def sigma(self) -> float:
@@ -98,7 +100,8 @@ class AstigmaticPsf:
 
     def frames(self, spots: Spots, shape: tuple[int, int, int]) -> Tensor:
         """See Psf."""
-        wide, high = self.x(spots.z) * spots.width, self.y(spots.z) * spots.width
+        blur = spots.z.new_tensor(self.blur)
+        wide, high = (torch.hypot(curve(spots.z) * spots.width, blur) for curve in (self.x, self.y))
         return gaussian_frames(spots.frame, spots.x, spots.y, spots.photons, wide, shape, high)
 
 

@@ -117,6 +117,7 @@ class SplinePsf:
     def _add(self, image: Tensor, spots: Spots, shape: tuple[int, int, int]) -> None:
         _, height, width = shape
         column, row = spots.x.floor(), spots.y.floor()
+        # Below zero, where noise of the beads or the spline's swing may lead, there is no light.
         patches = self.patches(spots.x - column - 0.5, spots.y - row - 0.5, spots.z) * spots.photons[:, None, None]
         reach = patches.shape[-1] // 2
         steps = torch.arange(-reach, reach + 1, device=image.device)
@@ -124,7 +125,7 @@ class SplinePsf:
         inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
         index = (spots.frame[:, None] * height + rows.clamp(0, height - 1))[:, :, None] * width
         index = index + columns.clamp(0, width - 1)[:, None, :]
-        image.index_add_(0, index.flatten(), (patches * inside).flatten().to(image))
+        image.index_add_(0, index.flatten(), (patches.clamp(min=0) * inside).flatten().to(image))
 
 
 def _basis(fraction: Tensor) -> Tensor:

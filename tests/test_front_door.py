@@ -22,6 +22,7 @@ COMMANDS = (
     "render",
     "keys",
     "simulate",
+    "psf",
     "train",
     "export",
     "evaluate",
