@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from config.errors import ExportMismatch, ModelFileInvalid
@@ -28,18 +30,23 @@ from models.evaluation.benchmark import benchmark
 from models.registry import build_network
 from models.streaming import StreamStep
 from models.training import load_checkpoint
-from models.weights_file import read_weights, write_weights
+from models.weights_file import read_weights, rounded, write_weights
 
 OPSET = 20
+AGREEING = 0.99
+"""Smallest share of rows that both forms must give alike. In a flat map, as of a network that has learned little, a
+rounding decides which of two neighbours is the maximum, so that all of them would be too much to ask."""
 
 
 def export(checkpoint: Path, output: Path, conditions: Sequence[Settings] = ()) -> ModelDescription:
     """Write ``output`` with suffixes .onnx and .safetensors, and check that both give the same.
 
-    The model is named after the file. ``conditions`` are benchmarked and the figures kept in the description.
-    Raises TrainingError for a checkpoint that cannot be read, ExportMismatch when the forms disagree.
+    The weights are rounded to what half precision holds, in both. The model is named after the file. ``conditions``
+    are benchmarked and the figures kept in the description. Raises TrainingError for a checkpoint that cannot be read,
+    ExportMismatch when the forms disagree.
     """
     network, training, weights, steps = load_checkpoint(checkpoint)
+    weights = rounded(weights)
     description = describe(network, training, steps, output.stem)
     module = StreamStep(build_network(network)).eval()
     module.network.load_state_dict(weights)
@@ -123,17 +130,28 @@ def example_inputs(
 
 
 def check_parity(output: Path) -> None:
-    """Run both files on the same frames. Raises ExportMismatch above 1e-3 of a pixel or when rows differ."""
+    """Run both files on the same frames. Raises ExportMismatch where they give other rows (see AGREEING)."""
     module, description = build_step(output.with_suffix(".safetensors"))
     photons, _, _, _ = example_inputs(description, frames=12, size=(41, 38))
     runs: list[Runtime] = [TorchRuntime(module, description, "cpu"), OnnxRuntime(output.with_suffix(".onnx"), "cpu")]
     valid = np.arange(sum(description.context) + len(photons)) >= sum(description.context)
     rows = [run.step(photons.numpy(), run.blank_state(41, 38), valid, 0.3)[0] for run in runs]
-    if rows[0].shape != rows[1].shape or not np.allclose(rows[0][:, :3], rows[1][:, :3], atol=1e-3):
+    alike = agreement(*rows)
+    if alike < AGREEING:
         raise ExportMismatch(
-            f"{output}: the ONNX graph gives {len(rows[1])} rows where torch gives {len(rows[0])}, or other positions. "
-            "Do not use this file; try another onnx or torch version."
+            f"{output}: the ONNX graph gives {len(rows[1])} rows where torch gives {len(rows[0])}, and {alike:.1%} of "
+            f"them stand in the same place; expected {AGREEING:.0%} or more. Do not use this file; try another onnx or "
+            "torch version."
         )
+
+
+def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Share of rows, of the table where it is smaller, that have a row of the other within a thousandth of a pixel."""
+    if not len(first) or not len(second):
+        return 1.0 if len(first) == len(second) else 0.0
+    apart = np.array([1e3, 1, 1])  # rows of different frames are never near
+    trees = [KDTree(rows[:, :3] * apart) for rows in (first, second)]
+    return min(float(np.mean(trees[i].query(trees[1 - i].data)[0] < 1e-3)) for i in (0, 1))
 
 
 def _dynamic_shapes() -> tuple[dict[int, object], ...]:
