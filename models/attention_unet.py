@@ -22,6 +22,8 @@ class AttentionUNet(Network):
     ``fold`` and ``attention_at`` say at which resolution convolutions and attention work.
     """
 
+    attends_in_place = True
+
     def __init__(self, settings: NetworkSettings) -> None:
         """Raises SettingsError where attention would be finer than the convolutions."""
         super().__init__(settings)
@@ -59,11 +61,12 @@ class AttentionUNet(Network):
 
     def decode(self, x: Tensor, height: int, width: int) -> EmitterMap:
         """(N, state_channels, h, w) → maps of (N, H, W)."""
-        if self.expand is not None:
-            features, frame = x[:, : self.settings.features], x[:, self.settings.features :]
-            frame = functional.pixel_shuffle(frame, self.shrink // self.fold)
-            x = torch.cat([self.expand(features), frame], 1)
-        x = functional.relu(self.head(self.decoder(x)))
-        with torch.autocast(x.device.type, enabled=False):
-            raw = functional.pixel_shuffle(self.maps(x.float()), self.fold)[..., :height, :width]
-            return self.named(dict(zip(self.channels, raw.unbind(-3), strict=True)))
+        x = functional.relu(self.head(self.decoder(self._at_fold(x))))
+        return self.unfolded(self.maps, x, self.fold, height, width)
+
+    def _at_fold(self, x: Tensor) -> Tensor:
+        """What attention gave, at the resolution of the convolutions: (N, features + fold², …)."""
+        if self.expand is None:
+            return x
+        features, frame = x[:, : self.settings.features], x[:, self.settings.features :]
+        return torch.cat([self.expand(features), functional.pixel_shuffle(frame, self.shrink // self.fold)], 1)

@@ -33,13 +33,16 @@ class UNet(nn.Module):
     Any height and width: halving rounds up and the way back is cut to the skip's size.
     """
 
-    def __init__(self, inputs: int, widths: list[int]) -> None:
+    def __init__(self, inputs: int, widths: list[int], gated: bool = False, middle: int = 0) -> None:
+        """``gated``: skips pass attention gates; ``middle``: size of one more kernel at the coarsest level, 0: none."""
         super().__init__()
         self.enter = ConvPair(inputs, widths[0])
         steps = list(pairwise(widths))
         self.down = nn.ModuleList(ConvPair(fine, coarse, stride=2) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, 2) for fine, coarse in steps)
         self.join = nn.ModuleList(ConvPair(fine, fine) for fine, _ in steps)
+        self.gates = nn.ModuleList(_Gate(fine) for fine, _ in steps) if gated else None
+        self.middle = nn.Conv2d(widths[-1], widths[-1], middle, padding=middle // 2) if middle else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) → (N, widths[0], H, W)."""
@@ -47,10 +50,27 @@ class UNet(nn.Module):
         for down in self.down:
             skips.append(down(skips[-1]))
         x = skips.pop()
-        for up, join in zip(reversed(self.up), reversed(self.join), strict=True):
-            skip = skips.pop()
-            x = join(skip + up(x)[..., : skip.shape[-2], : skip.shape[-1]])
+        if self.middle is not None:
+            x = functional.relu(self.middle(x))
+        for level in reversed(range(len(skips))):
+            skip = skips[level]
+            x = self.up[level](x)[..., : skip.shape[-2], : skip.shape[-1]]
+            x = self.join[level](x + (skip if self.gates is None else self.gates[level](skip, x)))
         return x
+
+
+class _Gate(nn.Module):
+    """Lets through of a skip what the coarser level asks for (Oktay et al. 2018, arXiv:1804.03999), without norms."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        between = max(1, channels // 2)
+        self.skip = nn.Conv2d(channels, between, 1)
+        self.coarse = nn.Conv2d(channels, between, 1)
+        self.openness = nn.Conv2d(between, 1, 1)
+
+    def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
+        return skip * torch.sigmoid(self.openness(functional.relu(self.skip(skip) + self.coarse(coarse))))
 
 
 class TemporalAttention(nn.Module):
@@ -110,11 +130,72 @@ class GatedMLP(nn.Sequential):
     def __init__(self, channels: int) -> None:
         super().__init__(nn.Linear(channels, 4 * channels), nn.Linear(2 * channels, channels))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (Sequential's word)
         """(…, channels) → (…, channels)."""
-        value, gate = self[0](x).chunk(2, -1)
+        value, gate = self[0](input).chunk(2, -1)
         result: Tensor = self[1](value * functional.gelu(gate))
         return result
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention among the places of a square window, with a learned bias a head and distance.
+
+    Pre-normalised, then a two-fold MLP; both residual. ``shifted``: windows begin half a window earlier, so that blocks
+    in turn join what others part (Liu et al. 2021, arXiv:2103.14030). Places beyond the frame are not looked at.
+    """
+
+    index: Tensor
+
+    def __init__(self, channels: int, heads: int, window: int, shifted: bool) -> None:
+        """Raises SettingsError where heads do not divide channels."""
+        super().__init__()
+        check_heads(channels, heads)
+        self.heads, self.window, self.shift = heads, window, window // 2 if shifted else 0
+        self.norm_attention = nn.LayerNorm(channels)
+        self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+        span = 2 * window - 1
+        self.bias = nn.Parameter(torch.zeros(heads, span**2))
+        place = torch.arange(window)
+        distance = place[:, None] - place[None, :] + window - 1
+        index = distance[:, None, :, None] * span + distance[None, :, None, :]
+        self.register_buffer("index", index.reshape(window**2, window**2), persistent=False)
+        self.norm_mlp = nn.LayerNorm(channels)
+        self.mlp = mlp(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, h, w, C) → (N, h, w, C)."""
+        x = x + self._mixed(self.norm_attention(x))
+        result: Tensor = x + self.mlp(self.norm_mlp(x))
+        return result
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        count, height, width, channels = x.shape
+        parts = self.query_key_value(self._windows(x)).unflatten(-1, (3, self.heads, channels // self.heads))
+        # Windows and heads together, so that one bias serves all frames: (3, N, windows · heads, window², C / heads).
+        query, key, value = parts.permute(3, 0, 1, 4, 2, 5).flatten(2, 3)
+        mixed = functional.scaled_dot_product_attention(query, key, value, self._bias(x).to(query.dtype))
+        down, across = self._tiles(height), self._tiles(width)
+        mixed = mixed.reshape(count, down * across, self.heads, *mixed.shape[2:]).transpose(2, 3)
+        mixed = mixed.reshape(count, down, across, self.window, self.window, channels).transpose(2, 3)
+        mixed = mixed.reshape(count, down * self.window, across * self.window, channels)
+        result: Tensor = self.out(mixed[:, self.shift : self.shift + height, self.shift : self.shift + width])
+        return result
+
+    def _bias(self, x: Tensor) -> Tensor:  # (1, windows · heads, window², window²): learned; −10⁴ beyond the frame
+        exists = self._windows(torch.ones_like(x[:1, ..., :1], dtype=torch.float32))[0, :, None, None, :, 0]
+        return (self.bias[:, self.index] + 1e4 * (exists - 1)).flatten(0, 1)[None]
+
+    def _windows(self, x: Tensor) -> Tensor:  # (N, h, w, C) → (N, windows, window², C)
+        count, height, width, channels = x.shape
+        down, across = self._tiles(height), self._tiles(width)
+        after = [tiles * self.window - self.shift - size for tiles, size in ((across, width), (down, height))]
+        x = functional.pad(x, (0, 0, self.shift, after[0], self.shift, after[1]))
+        x = x.view(count, down, self.window, across, self.window, channels).transpose(2, 3)
+        return x.reshape(count, down * across, self.window**2, channels)
+
+    def _tiles(self, size: int) -> int:
+        return (size + self.shift + self.window - 1) // self.window
 
 
 def mlp(channels: int) -> nn.Sequential:

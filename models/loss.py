@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from config.errors import TrainingError
 from models.network import EmitterMap, EmitterMap3D
 from simulation.domain import SceneBatch, Truth
 
@@ -81,20 +80,9 @@ def _mixture_term(maps: EmitterMap, probability: Tensor, truth: Truth) -> Tensor
     )
     if isinstance(maps, EmitterMap3D):
         # In units of 100 nm, about a pixel, as x and y are.
-        error = (_depth(truth)[:, None, None] - at(maps.z)) / 100
+        error = (truth.z[:, None, None] - at(maps.z)) / 100
         likelihood = likelihood + _log_normal(error, at(maps.sigma_z) / 100)
     return torch.logsumexp((weight + likelihood).flatten(1), 1)
-
-
-def _depth(truth: Truth) -> Tensor:
-    """Z (N,) [nm]. Raises TrainingError where the scenes have none."""
-    z: Tensor | None = getattr(truth, "z", None)
-    if z is None:
-        raise TrainingError(
-            "network.dimensions=3 needs scenes whose emitters have a z, which this training.domain does not draw. Give "
-            "it a PSF that depends on z, or network.dimensions=2."
-        )
-    return z
 
 
 def _log_normal(error: Tensor, sigma: Tensor) -> Tensor:

@@ -77,6 +77,8 @@ class Network(nn.Module, ABC):
     """How many times smaller than the frame the state is, each way."""
     state_channels: int
     """Channels of a frame's state."""
+    attends_in_place = False
+    """Whether ``attend`` gives of each place what it is given of that place, so that it can be worked off in bands."""
 
     def __init__(self, settings: NetworkSettings) -> None:
         """Raises SettingsError for dimensions other than 2 and 3."""
@@ -134,6 +136,12 @@ class Network(nn.Module, ABC):
     def flattened(self, photons: Tensor) -> Tensor:
         """(N, H, W) photons → (N, 1, H, W), shot noise made even by constants that the settings keep."""
         return flatten_noise(photons[:, None], self.settings.input_offset, self.settings.input_scale)
+
+    def unfolded(self, last: nn.Conv2d, x: Tensor, fold: int, height: int, width: int) -> EmitterMap:
+        """The maps that ``last`` gives of x (N, C, h, w), where each place stands for ``fold`` × ``fold`` pixels."""
+        with torch.autocast(x.device.type, enabled=False):
+            raw = functional.pixel_shuffle(last(x.float()), fold)[..., :height, :width]
+            return self.named(dict(zip(self.channels, raw.unbind(-3), strict=True)))
 
     def named(self, channel: Mapping[str, Tensor]) -> EmitterMap:
         """Raw channels by name, each (…, H, W), to quantities in their range."""

@@ -8,16 +8,22 @@ from config.errors import SettingsError
 from config.schema import NetworkSettings
 from models.attention_unet import AttentionUNet
 from models.decode import Decode
+from models.diffusion import Diffusion
 from models.liteloc import LiteLoc
 from models.network import Network
 from models.seed import SeedV1, SeedV2
+from models.unet import PlainUNet
+from models.vit import ViT
 
 NETWORKS: dict[str, Callable[[NetworkSettings], Network]] = {
     "attention_unet": AttentionUNet,
     "decode": Decode,
+    "diffusion": Diffusion,
     "liteloc": LiteLoc,
     "seed_v1": SeedV1,
     "seed_v2": SeedV2,
+    "unet": PlainUNet,
+    "vit": ViT,
 }
 
 

@@ -25,10 +25,13 @@ from models.curves import DrawCurves
 from models.loss import emitter_loss
 from models.optimisers import make_optimiser
 from models.registry import build_network
+from models.transfer import transfer
 from models.validation import Tally, ValidationScenes
 from models.weights import model_path
 from models.weights_file import read_weights
 from simulation.domain import Domain, SceneBatch, Truth
+
+logger = logging.getLogger(__name__)
 
 PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -152,6 +155,7 @@ def train(settings: Settings) -> Path:
     for name, known in (("precision", PRECISION), ("schedule", SCHEDULES)):
         if getattr(recipe, name) not in known:
             raise TrainingError(f"training.{name}={getattr(recipe, name)}: expected one of {', '.join(known)}")
+    _check_depth(settings)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     lightning.seed_everything(recipe.seed, verbose=False)
@@ -214,15 +218,21 @@ def _loggers(folder: Path, version: str) -> list[Logger]:
 
 
 def _start_from(base: Path, training: Training) -> None:
-    """Take the weights of a model file. Raises ModelFileInvalid, TrainingError."""
+    """Take what fits of a model file's weights, and say what did not. Raises ModelFileInvalid, TrainingError."""
     weights, description = read_weights(base)
-    try:
-        training.network.load_state_dict(weights)
-    except RuntimeError as error:
+    report = transfer(training.network, weights, description.name)
+    logger.log(logging.INFO if report.complete else logging.WARNING, "%s", report.words())
+
+
+def _check_depth(settings: Settings) -> None:
+    """Raise TrainingError where a network is to find z and all emitters lie in one plane."""
+    low, high = settings.training.domain.depth
+    if settings.network.dimensions == 3 and low == high:
         raise TrainingError(
-            f"training.base={base}: the weights of {description.name} do not fit this network: {error}. "
-            "Give the network that it was trained with: network=NAME."
-        ) from error
+            f"network.dimensions=3 with training.domain.depth=[{low:g},{high:g}]: all emitters lie in one plane, so "
+            "there is no z to learn. Give a range and a PSF that depends on z: training.domain.depth=[-400,400] "
+            "training.domain.psf=astigmatic, or network.dimensions=2."
+        )
 
 
 def _check_same(checkpoint: Path, network: NetworkSettings, recipe: TrainingSettings) -> int:

@@ -44,4 +44,6 @@ def _exact(weight: Tensor) -> Tensor:
 
 
 def _half(weight: Tensor) -> Tensor:
-    return weight.half() if weight.dtype == torch.float32 else weight
+    """In half precision, where that has room for it: a norm's spread may be larger than its 65,504."""
+    half = weight.half() if weight.dtype == torch.float32 else weight
+    return half if torch.isfinite(half).all() else weight

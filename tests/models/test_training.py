@@ -156,9 +156,20 @@ def test_a_training_starts_from_a_model_file(exported: Path, tmp_path: Path) -> 
     assert all(torch.allclose(after[name], weight, atol=1e-6) for name, weight in before.items())
 
 
+def test_what_a_training_could_not_start_from_is_said(
+    exported: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = tiny(tmp_path, 1)
+    settings.training.base = str(exported.with_suffix(".safetensors"))
+    settings.network = replace(TINY, decoder=[8, 12])
+    train(settings)
+    (message,) = [record.getMessage() for record in caplog.records if "were taken from" in record.getMessage()]
+    assert "decoder.down.0.first.weight 8×8×3×3 → 12×8×3×3" in message
+
+
 def test_weights_that_do_not_fit_are_refused(exported: Path, tmp_path: Path) -> None:
     settings = tiny(tmp_path, 1)
     settings.training.base = str(exported.with_suffix(".safetensors"))
-    settings.network = replace(TINY, features=16)
-    with pytest.raises(TrainingError, match="do not fit"):
+    settings.network = NetworkSettings(kind="decode", past=1, future=1, features=8)
+    with pytest.raises(TrainingError, match="nothing to start from"):
         train(settings)

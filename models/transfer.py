@@ -1,0 +1,81 @@
+"""Starting from another network's weights: what fits is taken, and what was not taken is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from config.errors import TrainingError
+
+NAMED = 6
+"""As many weights of a kind are named in a report; of the others their number is said."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of every weight of the network, and of every one of the file."""
+
+    source: str
+    """Where the weights come from, for people."""
+    taken: tuple[str, ...]
+    """Names of those that fitted by name and shape."""
+    share: float
+    """Share of the network's numbers that they hold."""
+    reshaped: tuple[str, ...]
+    """Those of another shape in the file, with both shapes; they begin anew."""
+    new: tuple[str, ...]
+    """Names that the file lacks; they begin anew."""
+    unused: tuple[str, ...]
+    """Names that only the file has."""
+
+    @property
+    def complete(self) -> bool:
+        """Everything of the network came from the file, and everything of the file was used."""
+        return not (self.reshaped or self.new or self.unused)
+
+    def words(self) -> str:
+        """The report as a sentence or a few."""
+        total = len(self.taken) + len(self.reshaped) + len(self.new)
+        if self.complete:
+            return f"All {total} weights were taken from {self.source}."
+        head = f"{len(self.taken)} of {total} weights were taken from {self.source}, {self.share:.1%} of the numbers."
+        rest = (
+            ("Begun anew, as their shape differs", self.reshaped),
+            (f"Begun anew, as {self.source} lacks them", self.new),
+            (f"Left in {self.source}, as this network has none of that name", self.unused),
+        )
+        return " ".join([head, *(f"{what}: {_listed(names)}." for what, names in rest if names)])
+
+
+def transfer(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> Report:
+    """Load into ``network`` what fits of ``weights``, by name and shape. Raises TrainingError where nothing does."""
+    own = network.state_dict()
+    taken = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
+    if not taken:
+        raise TrainingError(
+            f"no weight of {source} fits this network by name and shape, so there is nothing to start from. Give a "
+            "model of the same network.kind, or leave training.base away."
+        )
+    with torch.no_grad():
+        network.load_state_dict(taken, strict=False)
+    other = [name for name in own if name in weights and name not in taken]
+    return Report(
+        source=source,
+        taken=tuple(taken),
+        share=sum(value.numel() for value in taken.values()) / sum(value.numel() for value in own.values()),
+        reshaped=tuple(f"{name} {_shape(weights[name])} → {_shape(own[name])}" for name in other),
+        new=tuple(name for name in own if name not in weights),
+        unused=tuple(name for name in weights if name not in own),
+    )
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "one number"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
