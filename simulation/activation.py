@@ -170,4 +170,5 @@ def _sites(dataset: DatasetSettings, pixel_size: float) -> Places | None:
 
 def _lit(on: Emitters, share: Floats) -> Lit:
     photons = (on["photons"] * share).astype(np.float32)
-    return Lit(*(on[name].copy() for name in ("emitter", "x", "y")), photons, on["z"].copy(), on["width"].copy())
+    x, y, z, width = (on[name].copy() for name in ("x", "y", "z", "width"))
+    return Lit(on["emitter"].copy(), x, y, photons, z, width)

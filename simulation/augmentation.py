@@ -18,7 +18,8 @@ def outside_box(truth: Truth, size: int, generator: torch.Generator) -> Tensor:
     """Which emitters (N,) stand outside a random rectangle of the frame: it holds nothing, beside full regions."""
     (left, top), (right, bottom) = (torch.rand(2, 2, generator=generator) * size).sort(0).values.tolist()
     inside = (truth.x >= left) & (truth.x < right) & (truth.y >= top) & (truth.y < bottom)
-    return ~inside
+    outside: Tensor = ~inside
+    return outside
 
 
 def flickering(truth: Truth, spread: float, generator: torch.Generator) -> Truth:

@@ -43,7 +43,7 @@ class Motion:
 
     def path(self, start: int, stop: int) -> Floats:
         """Places (T, 3) of the sample, x, y, z [nm], 0 in frame 0 but for vibration; a frame's place is its mean."""
-        time = np.arange(start, stop) * self._exposure
+        time: Floats = np.arange(start, stop, dtype=np.float64) * self._exposure
         path: Floats = time[:, None] * np.array(self._dataset.drift)
         if self._dataset.drift_walk:
             path[:, :2] += self._walk(start, stop)
