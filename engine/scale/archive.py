@@ -16,6 +16,7 @@ from concurrent.futures import Future as Finishing
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from config.schema import CameraSettings, Settings
 from engine.facts import log_metadata, run_facts
 from engine.output.recorder import Recorder
 from engine.output.run_folder import RunFolder, messages_for
-from engine.scale.cluster import Cluster, for_workers
+from engine.scale.cluster import Cluster, for_workers, threads_of_workers
 from engine.scale.outcome import Outcome, Place
 from engine.scale.plan import Chunk, Plan
 from engine.scale.stack_run import StackRun
@@ -214,6 +215,7 @@ class Archive:
     def _work(self) -> None:
         try:
             with messages_for(None):
+                self._examined = self._examine()
                 self._count_workers()
                 self._hand_out()
                 while self._out or not self._exhausted:
@@ -290,7 +292,7 @@ class Archive:
         if handed.tries > self._settings.cluster.retries or self._stopping is not None:
             raise error
         handed.run.fail(handed.chunk.index, str(error))
-        others = [address for address in self._client.nthreads() if address != failed.worker]
+        others = [address for address in threads_of_workers(self._client) if address != failed.worker]
         self._hand(handed.run, handed.chunk, handed.tries + 1, others)
 
     def _hand_out(self) -> None:
@@ -318,7 +320,8 @@ class Archive:
             key=key,
             pure=False,
             priority=-(self._numbers[run.job.token] * MOST_CHUNKS + chunk.index),
-            **({"workers": list(workers)} if workers else {}),
+            workers=list(workers) or None,
+            allow_other_workers=bool(workers),
         )
         self._out[key] = _Handed(run, chunk, future, tries)
         future.add_done_callback(lambda done: self._messages.put(done.key))
@@ -360,15 +363,17 @@ class Archive:
             if is_done(place.folder) and len(self._places) > 1:
                 self._outcomes[number] = Outcome(place, done_before=True)
                 continue
-            run = self._begun(number, place)
+            run = self._run_of(number, place)
             if run is None:
                 continue
+            if not len(run.plan):
+                self._end(run, State.FINISHED)
             for chunk in run.plan:
                 if run.over:
                     break
                 yield run, chunk
 
-    def _begun(self, number: int, place: Place) -> StackRun | None:
+    def _run_of(self, number: int, place: Place) -> StackRun | None:
         """The run of a stack; None, with an outcome, where it cannot begin."""
         try:
             run = self._begin(place)
@@ -392,14 +397,12 @@ class Archive:
             block = source.block_frames(settings.run.block)
         shape = description.height, description.width
         camera = Camera.from_settings(known, description.camera, shape, description.origin)
-        examined = self._examine(place)
         with ExitStack() as closing:
             folder = closing.enter_context(RunFolder.create(of_stack(settings, place, many=len(self._places) > 1)))
             with messages_for(folder):
                 for words in notes:
                     logger.warning("%s", words)
-                parts = folder, replace(settings, camera=known), camera, description, block, examined
-                run = self._open_run(place, *parts)
+                run = self._open_run(place, folder, replace(settings, camera=known), camera, description, block)
             closing.pop_all()
         return run
 
@@ -411,13 +414,14 @@ class Archive:
         camera: Camera,
         description: SourceDescription,
         block: int,
-        examined: Examined,
     ) -> StackRun:
+        examined = self._examined
+        assert examined is not None
         model = examined.description
         workers = max(1, self._slots) if len(self._places) == 1 else 1
         pixels = description.height * description.width
         plan = Plan.of(description.frames or 0, block, model.context, pixels, workers, settings.cluster.chunk)
-        job = self._job(place, settings, examined.model.sha256)
+        job = self._job(place.stack, settings, examined.model.sha256)
         folder.begin(run_facts(examined.model, camera, description))
         recorder = Recorder(folder.log_path, log_metadata(folder.run_id, camera, description, settings))
         logger.info(
@@ -431,19 +435,17 @@ class Archive:
         )
         return StackRun(job, plan, model.context[1], folder, recorder)
 
-    def _job(self, place: Place, settings: Settings, sha256: str = "") -> Job:
+    def _job(self, stack: Path, settings: Settings, sha256: str = "") -> Job:
         ready = for_workers(settings, self._cluster.threads)
-        return Job(uuid.uuid4().hex, self._topic, place.stack.resolve(), ready, self._open_model, sha256)
+        return Job(uuid.uuid4().hex, self._topic, stack.resolve(), ready, self._open_model, sha256)
 
-    def _examine(self, place: Place) -> Examined:
-        """What the model is. A worker is asked, once: this computer may not be able to run it. Raises LivelocError."""
-        if self._examined is None:
-            future = self._client.submit(examine, self._job(place, self._settings), pure=False)
-            found = _result(future)
-            if isinstance(found, Failed):
-                raise _raised(found, None)
-            self._examined = found
-        return self._examined
+    def _examine(self) -> Examined:
+        """What the model is. A worker is asked: this computer may not be able to run it. Raises LivelocError."""
+        found = _result(self._client.submit(examine, self._job(Path(), self._settings), pure=False))
+        if isinstance(found, Failed):
+            raise _raised(found, None)
+        assert isinstance(found, Examined)
+        return found
 
 
 def _calibrated(

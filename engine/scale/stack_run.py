@@ -33,6 +33,8 @@ class Share:
     frames: int = 0
     """Read, with those that were another chunk's."""
     seconds: float = 0.0
+    processor_seconds: float = 0.0
+    """Of all of its cores."""
 
 
 class StackRun:
@@ -79,7 +81,8 @@ class StackRun:
     @property
     def held(self) -> tuple[int, int]:
         """Chunks that wait for an earlier one, and their bytes."""
-        return len(self._held), sum(chunk.size for chunk in self._held.values())
+        chunks = list(self._held.values())
+        return len(chunks), sum(chunk.size for chunk in chunks)
 
     @property
     def localised(self) -> int:
@@ -177,6 +180,7 @@ class StackRun:
         share.chunks += 1
         share.frames += done.read
         share.seconds += done.seconds
+        share.processor_seconds += done.processor_seconds
         if len(names := {one.runtime for one in self._shares.values()}) > 1:
             logger.warning(
                 "the workers run %s: rows of different workers agree to float tolerance only. Set run.runtime and "
@@ -194,10 +198,14 @@ class StackRun:
             "chunks_done_again": sum(times - 1 for times in begun.values()),
             "frames_read": sum(share.frames for share in self._shares.values()),
             "workers": [
-                {"address": address, **vars(share), "seconds": round(share.seconds, 3)}
+                {"address": address, **{name: _rounded(value) for name, value in vars(share).items()}}
                 for address, share in sorted(self._shares.items())
             ],
         }
+
+
+def _rounded(value: str | float) -> str | float:
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _frames(done: Localised) -> int:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import time
@@ -18,17 +19,19 @@ import tifffile
 from acquisition.recorded import RecordedSource
 from config.compose import compose
 from config.schema import Settings
+from engine.facts import model_used
 from engine.scale.archive import Archive
 from engine.scale.cluster import Cluster, connected
 from engine.scale.plan import Plan
 from engine.scale.stacks import places
 from engine.scale.worker import Job, Localised, localise
 from models.runtime import open_model
+from tests.benchmarks.pretended import RATE, open_pretended
 
 pytest.importorskip("distributed", reason="distributed is not installed (extra cluster)")
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
-SIZE, FRAMES = 64, 1600
+SIZE, FRAMES = 64, 2400
 ROUNDS = 3
 Report = Callable[[str], None]
 
@@ -58,59 +61,60 @@ def settings(*overrides: str) -> Settings:
     return compose(["camera=challenge_emccd", "optics=challenge", "run.threads=1", "run.formats=[]", *overrides])
 
 
-def replay(cluster: Cluster, stack: Path, output: Path) -> float:
-    """Frames a second, from the first chunk handed out to the last one recorded."""
+def replay(cluster: Cluster, stack: Path, output: Path) -> tuple[float, float]:
+    """Frames a second, from the first chunk handed out to the last one recorded, and workers' processor seconds."""
     chosen = settings("cluster=local", f"run.output={output}")
     (outcome,) = Archive(cluster, chosen, places([stack], str(output)), open_model).run(lambda status, words: None)
     assert outcome.status is not None
     assert outcome.done, outcome.words
-    return outcome.status.frames_per_second
+    account = json.loads((output / "run.json").read_text(encoding="utf-8"))
+    return outcome.status.frames_per_second, sum(one["processor_seconds"] for one in account["cluster"]["workers"])
 
 
 def test_two_workers_of_one_core_against_one(stack: Path, tmp_path: Path, report: Report) -> None:
     """Alternating rounds, both clusters warm; the ratio of each round's pair, so that a slow minute strikes both."""
     one, two = (settings("cluster=local", f"cluster.workers={workers}") for workers in (1, 2))
-    ratios = []
+    ratios, work = list[float](), 0.0
     with connected(one) as first, connected(two) as second:
         second.client.wait_for_workers(2, timeout=60)
         for number, cluster in enumerate((first, second)):
             replay(cluster, stack, tmp_path / f"warm {number}" / "run")
         for number in range(ROUNDS):
-            alone, together = (
+            (alone, work), (together, more) = (
                 replay(cluster, stack, tmp_path / f"{number} {name}" / "run")
                 for cluster, name in ((first, "one"), (second, "two"))
             )
             ratios.append(together / alone)
-            report(f"one worker {alone:.1f} frames/s, two {together:.1f} frames/s: × {together / alone:.2f}")
+            rates = f"one worker {alone:.1f} frames/s, two {together:.1f}"
+            report(f"{rates}: × {together / alone:.2f}; processor time × {more / work:.2f}")
+    report(f"processor time of one frame of {SIZE}×{SIZE}: {work / FRAMES * 1e3:.2f} ms")
     logs = {path.read_bytes() for path in tmp_path.glob("*/run/localisations.arrows")}
     report(f"two workers against one: × {statistics.median(ratios):.2f} (median of {ROUNDS}); logs: {len(logs)} kind")
     assert len(logs) == 1
     assert statistics.median(ratios) >= 1.7
 
 
-@pytest.mark.parametrize("halos", [1, 2, 5, 10, 20, 50])
-def test_what_context_costs(stack: Path, halos: int, report: Report) -> None:
-    """Time of all chunks one after the other over that of one chunk, and what the plan says it should be."""
-    chosen = settings()
+def test_what_context_costs(stack: Path, report: Report) -> None:
+    """Processor time of a stack in chunks over that of the whole, and what the plan says of the frames read."""
+    frames = 800
+    chosen = settings(f"run.stop={frames}")
     runtime, file = open_model(chosen)
-    with RecordedSource(stack) as source:
+    with RecordedSource(stack, stop=frames) as source:
         source.open()
         block = source.block_frames(chosen.run.block)
     context = runtime.description.context
-    from engine.facts import model_used
-
     job = Job("job", "", stack, chosen, open_model, model_used(runtime, file).sha256)
 
     def seconds(plan: Plan) -> float:
         done = [localise(job, chunk) for chunk in plan]
-        return sum(one.seconds for one in done if isinstance(one, Localised))
+        return sum(one.processor_seconds for one in done if isinstance(one, Localised))
 
-    whole = Plan.of(FRAMES, block, context, SIZE**2, chunk=FRAMES)
-    cut = Plan.of(FRAMES, block, context, SIZE**2, chunk=halos * whole.warm * block)
+    whole = Plan.of(frames, block, context, SIZE**2, chunk=frames)
     seconds(whole)
-    times = [(seconds(cut), seconds(whole)) for _ in range(ROUNDS)]
-    ratio = statistics.median(one / other for one, other in times)
-    report(f"chunks of {halos} × context: read × {cut.read / FRAMES:.3f}, time × {ratio:.3f}")
+    for halos in (1, 2, 5, 10, 25):
+        cut = Plan.of(frames, block, context, SIZE**2, chunk=halos * whole.warm * block)
+        ratio = seconds(cut) / seconds(whole)
+        report(f"chunks of {halos} × {whole.warm * block} frames: read × {cut.read / frames:.3f}, time × {ratio:.3f}")
 
 
 def test_what_a_task_and_its_rows_cost(tmp_path: Path, report: Report) -> None:
@@ -150,6 +154,30 @@ def test_how_fast_rows_are_recorded(tmp_path: Path, report: Report) -> None:
     report(
         f"recorded {recorder.rows / seconds / 1e6:.2f} M rows/s, {size / seconds / 1e6:.0f} MB/s, "
         f"{size / recorder.rows:.1f} B a row"
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 4, 12])
+def test_many_workers_that_pretend_a_card_each(tmp_path: Path, workers: int, report: Report) -> None:
+    """A simulation: what one client, one scheduler and TLS keep up with, where localising costs no processor."""
+    frames = 4000 * workers
+    stack, file = tmp_path / "stack.tif", tmp_path / "pretended.onnx"
+    file.touch()
+    with tifffile.TiffWriter(stack) as writer:
+        writer.write(np.full((frames, 16, 16), 120, np.uint16), metadata={"axes": "TYX"})
+    chosen = settings("cluster=local", f"cluster.workers={workers}", f"model={file}", "cluster.chunk=800")
+    with connected(chosen) as cluster:
+        cluster.client.wait_for_workers(workers, timeout=300)
+        for name in ("warm", "run"):
+            output = tmp_path / name
+            archive = Archive(cluster, chosen, places([stack], str(output)), open_pretended)
+            (outcome,) = archive.run(lambda status, words: None)
+    assert outcome.status is not None
+    rate = outcome.status.frames_per_second
+    size = (output / "localisations.arrows").stat().st_size / outcome.status.elapsed / 1e6
+    report(
+        f"{workers} cards of {RATE:.0f} frames/s: {rate:.0f} frames/s, {rate / workers / RATE:.0%} of them; "
+        f"rows {size:.1f} MB/s"
     )
 
 

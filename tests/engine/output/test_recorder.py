@@ -283,3 +283,20 @@ def test_a_tail_notices_that_its_log_was_replaced(log: Path, filled: list[int]) 
 
 def test_the_schema_of_the_log_is_the_schema_of_localisations(log: Path, filled: list[int]) -> None:
     assert read_log(log).schema.equals(LOCALISATION_SCHEMA)
+
+
+def test_batches_that_are_written_together_are_the_same_log_with_one_sync(
+    log: Path, make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = [make_batch(5, 0), empty_batch(), make_batch(7, 10)]
+    apart = Recorder(log.with_name("apart.arrows"))
+    for batch in batches:
+        apart.write(batch)
+    apart.close()
+    together, synced = Recorder(log), list[int]()
+    monkeypatch.setattr(os, "fsync", synced.append)
+    together.write_together(batches)
+    assert len(synced) == 1
+    together.close()
+    assert together.rows == apart.rows == 12
+    assert log.read_bytes() == apart.path.read_bytes()

@@ -18,7 +18,7 @@ from config.schema import Settings
 from engine.delay import Delay
 from engine.output.formats import read_table
 from engine.output.recorder import Recorder
-from engine.output.run_folder import ModelUsed, RunFacts, RunFolder
+from engine.output.run_folder import ModelUsed, RunFacts, RunFolder, messages_for
 from engine.output.table import describe_field
 from engine.status import Mark, State, Status
 
@@ -213,3 +213,27 @@ def test_the_account_is_replaced_whole(settings: Settings, monkeypatch: pytest.M
         assert account(folder) == before
         assert not [file for file in folder.path.iterdir() if file.name.startswith(".")]
         folder.finish(STATUS)
+
+
+def test_notes_stand_in_the_account(settings: Settings) -> None:
+    with RunFolder.create(settings) as folder:
+        folder.note("cluster", {"chunks": 3})
+        folder.finish(STATUS)
+    assert account(folder)["cluster"] == {"chunks": 3}
+
+
+def test_where_several_runs_go_on_each_keeps_its_own_messages(settings: Settings, tmp_path: Path) -> None:
+    other = replace(settings, run=replace(settings.run, output=str(tmp_path / "other")))
+    logger = logging.getLogger("engine.test")
+    with RunFolder.create(settings) as first, RunFolder.create(other) as second:
+        logger.warning("for both")
+        with messages_for(second):
+            logger.warning("for the second")
+            with messages_for(None):
+                logger.warning("for none")
+        assert first.warnings == ["for both"]
+        assert second.warnings == ["for both", "for the second"]
+        first.finish(STATUS)
+        second.finish(STATUS)
+    assert "for the second" not in (first.path / "liveloc.log").read_text(encoding="utf-8")
+    assert "for the second" in (second.path / "liveloc.log").read_text(encoding="utf-8")

@@ -83,10 +83,8 @@ def _rows(place: int, frames: NDArray[np.float32], light: NDArray[np.float64]) -
 
 
 def open_telling(settings: Settings) -> tuple[Runtime, Path]:
-    """The model whose file is ``settings.model``; the file ``lose STACK`` beside it makes this lose a stack."""
+    """The model whose file is ``settings.model``."""
     file = Path(settings.model)
-    for order in file.parent.glob("lose *"):
-        (file.parent / order.name.removeprefix("lose ")).unlink(missing_ok=True)
     return TellingRuntime(file.parent, settings.run.threads), file
 
 

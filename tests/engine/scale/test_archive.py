@@ -18,6 +18,7 @@ from config.schema import ClusterSettings, Settings
 from engine.scale.archive import CHUNKS_A_SLOT, Archive
 from engine.scale.cluster import PEM, Cluster, connected, make_certificates
 from engine.scale.outcome import Outcome, Place
+from engine.scale.stack_run import StackRun
 from engine.scale.stacks import places
 from engine.status import State, Status
 from tests.engine.scale.doubles import (
@@ -156,7 +157,7 @@ def test_a_chunk_that_fails_goes_to_another_worker(cluster: Cluster, tmp_path: P
 def test_one_stack_that_fails_does_not_stop_the_others(cluster: Cluster, tmp_path: Path) -> None:
     stacks = [movie(tmp_path, f"{name}.tif", 50) for name in "abc"]
     settings = settings_for(tmp_path, tmp_path / "runs")
-    (tmp_path / "lose b.tif").touch()
+    stacks[1].write_bytes(b"II*\0")
     stacks.append(tmp_path / "nowhere.tif")
     outcomes = archive_of(cluster, settings, *stacks).run(nobody)
     assert [outcome.done for outcome in outcomes] == [True, False, True, False]
@@ -167,14 +168,20 @@ def test_one_stack_that_fails_does_not_stop_the_others(cluster: Cluster, tmp_pat
         assert not [words for words in told["warnings"] if "b.tif" in words]
 
 
-def test_a_stack_that_a_worker_cannot_open_names_the_worker(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_stack_that_a_worker_cannot_open_names_the_worker(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stack = movie(tmp_path, "a.tif", 50)
     settings = settings_for(tmp_path, tmp_path / "run", retries=0)
     archive = archive_of(cluster, settings, stack)
-    archive._examine(Place(stack, None))
-    (tmp_path / "lose a.tif").touch()
-    settings_for(tmp_path)
-    cluster.client.run(_forget)
+    real = archive._begin
+
+    def begin_then_lose(place: Place) -> StackRun:
+        begun = real(place)
+        stack.unlink()
+        return begun
+
+    monkeypatch.setattr(archive, "_begin", begin_then_lose)
     (outcome,) = archive.run(nobody)
     assert outcome.error is not None
     assert "worker tls://127.0.0.1:" in str(outcome.error)
@@ -184,16 +191,27 @@ def test_a_stack_that_a_worker_cannot_open_names_the_worker(cluster: Cluster, tm
     assert account(tmp_path / "run")["end_reason"].startswith("failed: worker tls://")
 
 
-def _forget() -> None:
-    from engine.scale.worker import release
+def test_a_model_that_no_worker_can_load_ends_it_before_any_run(cluster: Cluster, tmp_path: Path) -> None:
+    stacks = [movie(tmp_path, f"{name}.tif", 50) for name in "ab"]
+    settings = replace(settings_for(tmp_path, tmp_path / "runs"), model=str(tmp_path / "nowhere.onnx"))
+    with pytest.raises(ClusterFailed, match=r"worker tls://.*FileNotFoundError.*nowhere\.onnx"):
+        archive_of(cluster, settings, *stacks).run(nobody)
+    assert not (tmp_path / "runs").exists()
 
-    release()
+
+def test_a_stack_of_which_no_frame_is_asked_for_is_done(cluster: Cluster, tmp_path: Path) -> None:
+    stack = movie_with_gaps(tmp_path, "a.ome.tif", [0, 1, 2, 9])
+    settings = settings_for(tmp_path, tmp_path / "run")
+    settings = replace(settings, run=replace(settings.run, start=4, stop=6))
+    (outcome,) = archive_of(cluster, settings, stack).run(nobody)
+    assert outcome.done
+    assert account(tmp_path / "run")["frames_seen"] == 0
 
 
 def test_a_chunk_that_kills_every_worker_ends_its_stack(cluster: Cluster, tmp_path: Path) -> None:
     stack, settings = movie(tmp_path, "a.tif", 8), settings_for(tmp_path, tmp_path / "run")
     (tmp_path / "die once").touch()
-    scheduler = cluster.client.cluster.scheduler
+    scheduler: Any = cluster.client.cluster.scheduler  # type: ignore[union-attr]
     scheduler.allowed_failures, before = 0, scheduler.allowed_failures
     try:
         (outcome,) = archive_of(cluster, settings, stack).run(nobody)
@@ -293,7 +311,8 @@ def test_a_scheduler_elsewhere_is_reached_with_its_certificates_alone(tmp_path: 
              (("cert", cert), ("key", key))}  # fmt: skip
     security = Security(tls_ca_file=ca, require_encryption=True, **roles)
     shape = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
-    with LocalCluster(host="127.0.0.1", protocol="tls://", security=security, **shape) as there:
+    elsewhere: Any = LocalCluster(host="127.0.0.1", protocol="tls://", security=security, **shape)
+    with elsewhere as there:
         address = there.scheduler_address.removeprefix("tls://")
         chosen = ClusterSettings(kind="address", address=address, tls=str(tmp_path / "tls"), chunk=12)
         settings = replace(settings_for(tmp_path, tmp_path / "run"), cluster=chosen)

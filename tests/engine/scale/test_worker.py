@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from acquisition.recorded import RecordedSource
+from acquisition.source import SourceDescription
 from config.schema import Settings
 from engine.localisations import LOCALISATION_SCHEMA
 from engine.output.recorder import LogTail
@@ -78,7 +79,12 @@ def test_a_window_of_a_stack(tmp_path: Path) -> None:
 def test_a_stack_is_opened_once_for_all_of_its_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Path] = []
     real = RecordedSource.open
-    monkeypatch.setattr(RecordedSource, "open", lambda self: (opened.append(self._path), real(self))[1])
+
+    def counted(source: RecordedSource) -> SourceDescription:
+        opened.append(source._path)
+        return real(source)
+
+    monkeypatch.setattr(RecordedSource, "open", counted)
     settings, stacks = settings_for(tmp_path), [movie(tmp_path, f"{name}.tif") for name in "ab"]
     jobs = [job(stack, settings, stack.name) for stack in stacks]
     for one in jobs:
