@@ -232,6 +232,8 @@ def _check_feedback(settings: Settings) -> None:
 
 def _check_evaluation(settings: Settings) -> None:
     plan = settings.evaluation
+    if len(plan.isolated_depth) != 2 or plan.isolated_depth[0] > plan.isolated_depth[1]:
+        raise SettingsError(f"evaluation.isolated_depth: expected [lowest, highest], found {plan.isolated_depth}.")
     lists: dict[str, tuple[list[float], float]] = {
         "thresholds": (plan.thresholds, 1),
         "isolated_photons": (plan.isolated_photons, math.inf),

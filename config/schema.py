@@ -299,10 +299,10 @@ class PhotophysicsSettings:
     """Name of the dye or model, for people."""
     kind: str = "two_state"
     """two_state: dataset.on_time, off_time and blinks. states: the Markov chain of ``rates``."""
-    rates: dict[str, float] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict[str, float])
     """Rate of each transition, ``bright > dark: 20.0`` [1/s], states named at will (but YAML takes on and off for true
     and false). A state that nothing leaves is bleached for ever."""
-    emission: dict[str, float] = field(default_factory=dict)
+    emission: dict[str, float] = field(default_factory=dict[str, float])
     """Light of each state that has any, in any unit; the brightest gives dataset.photons in a full frame."""
     start: str | None = None
     """State in which emitters enter, where they bleach in the end; None: the first one that ``rates`` names."""
@@ -504,6 +504,8 @@ class EvaluationSettings:
     """Consecutive frames in which each of them shines."""
     isolated_background: float = 10.0
     """Background behind them [photons / pixel / frame]."""
+    isolated_depth: list[float] = field(default_factory=lambda: [-400.0, 400.0])
+    """Heights that they stand at, where the PSF depends on it [nm]."""
     isolated_emitters: int = 1200
     """How many of them, counted in every frame, a row of figures takes."""
     pair_distances: list[float] = field(

@@ -21,6 +21,7 @@ COMMANDS = (
     "view",
     "render",
     "keys",
+    "certificates",
     "simulate",
     "psf",
     "train",

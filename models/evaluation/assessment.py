@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -28,7 +28,7 @@ from models.evaluation.sections import Section, flat
 from models.evaluation.strata import EDGES, bias_map, bias_noise, precision, strata
 from models.evaluation.trial import PHOTON_FLOOR, RADIUS, Trial
 from models.evaluation.verdict import Columns, Verdict, chosen, judge, pooled
-from simulation.dataset import make_simulator
+from simulation.dataset import as_localisations, make_simulator
 
 RULES = (
     "Rules of the 2016 localisation microscopy challenge: in every frame, empty ones too, the nearest pairs within "
@@ -41,6 +41,8 @@ BOUNDS = (
 )
 BRIGHT = 500.0
 """Isolated emitters from this many photons on go into the bias map: their errors are small [photons]."""
+TITLES = {"photons": "photons", "snr": "signal to noise", "neighbour": "nearest neighbour", "z": "height"}
+"""Ways of sorting emitters, with their names."""
 Progress = Callable[[str], object]
 """Is told what is about to be measured."""
 
@@ -80,9 +82,7 @@ def assess(runtime: Runtime, conditions: Sequence[Settings], progress: Progress 
     localise = localiser_of(runtime)
     progress("isolated emitters")
     scene = even(first, plan.isolated_background, first.dataset.photons)
-    answers = list(
-        isolated_emitters(localise, scene, context, plan.isolated_photons, plan.isolated_frames, plan.isolated_emitters)
-    )
+    answers = list(isolated_emitters(localise, scene, context))
     yield _isolated_section([flat(row) for row, _ in answers], plan)
     bright = pooled([found for row, found in answers if row.photons >= BRIGHT] or [answers[-1][1]])
     yield _bias_section(bright, pixel)
@@ -102,6 +102,8 @@ def judge_conditions(
         lowest = min([settings.run.threshold, *plan.thresholds])
         table = localiser_of(runtime, lowest)(simulator, settings)
         trial = trial_of(simulator, settings, runtime.description.context)
+        background = as_localisations(trial.truth, simulator, settings)["background"]
+        trial = replace(trial, truth=trial.truth.append_column("background", background))
         yield Judged.of(settings.dataset.name, table, trial, settings.dataset.photons, settings.run.threshold)
 
 
@@ -112,7 +114,7 @@ def sections_of(
     yield _benchmark_section(judged, threshold)
     groups = [("all", list(judged))] if together else [(one.label, [one]) for one in judged]
     emitters = [(label, pooled([one.verdict.emitters for one in members])) for label, members in groups]
-    for by, title in (("photons", "photons"), ("snr", "signal to noise"), ("neighbour", "nearest neighbour")):
+    for by, title in TITLES.items():
         rows = [flat({"of": label}, part) for label, columns in emitters for part in strata(columns, by)]
         if rows:
             yield _strata_section(by, title, rows)
@@ -149,8 +151,10 @@ def _strata_section(by: str, title: str, rows: list[dict[str, Any]]) -> Section:
         "photons": "their photons in the frame",
         "snr": "their light over the noise in a spot's 4πσ²",
         "neighbour": "the distance to the nearest other one in the frame [nm]",
+        "z": "their height over the focal plane [nm]",
     }[by]
-    shown = ("low", "high", "emitters", "recall", "rmse", "over_bound", "over_summed", "sigma_spread", "photon_ratio")
+    flat_ones = ("low", "high", "emitters", "recall", "rmse", "over_bound", "over_summed", "sigma_spread")
+    shown = (*flat_ones, "rmse_z", "over_bound_z", "over_summed_z", "sigma_spread_z", "photon_ratio")
     note = f"Emitters by {units}; RMSE and bounds, as above, are of those found."
     return Section(f"by_{by}", f"By {title}", note, rows, ("of", *shown))
 
@@ -229,7 +233,8 @@ def _isolated_section(rows: list[dict[str, Any]], plan: EvaluationSettings) -> S
         f"photons per pixel, fully lit in so many consecutive frames. Bounds as above."
     )
     shown = ("photons", "lit", "emitters", "recall", "rmse", "bound", "summed_bound", "over_bound", "over_summed")
-    return Section("isolated", "Isolated emitters", note, rows, (*shown, "sigma_spread", "within_1", "photon_ratio"))
+    rest = ("sigma_spread", "within_1", "photon_ratio", "rmse_z", "over_bound_z", "over_summed_z", "sigma_spread_z")
+    return Section("isolated", "Isolated emitters", note, rows, (*shown, *rest))
 
 
 def _bias_section(emitters: Columns, pixel: float) -> Section:

@@ -18,7 +18,7 @@ from engine.streaming import StreamingLocaliser
 from models.evaluation.crlb import Detector
 from models.evaluation.metrics import score
 from models.evaluation.strata import spread
-from models.evaluation.trial import PHOTON_FLOOR, TIGHT, Optics, Trial, Widths
+from models.evaluation.trial import PHOTON_FLOOR, TIGHT, Optics, Trial, widths_of
 from models.evaluation.verdict import Verdict, axes_of, chosen, judge
 from simulation.dataset import make_simulator
 
@@ -96,18 +96,14 @@ def localise(movie: Movie, localiser: StreamingLocaliser) -> pa.Table:
 def trial_of(movie: Movie, settings: Settings, context: tuple[int, int] | None = None) -> Trial:
     """The truth of a simulated acquisition, and its microscope; ``context`` is that of the model to be judged."""
     dataset = settings.dataset
-    assert settings.optics.psf_sigma is not None
+    widths = widths_of(settings.optics, movie.camera.pixel_size)
+    shape = (dataset.height, dataset.width)
     return Trial(
         name=dataset.name,
         truth=movie.emitters(),
         frames=dataset.frames,
         area=field_area(settings),
-        optics=Optics(
-            Detector.of(movie.camera),
-            Widths(settings.optics.psf_sigma),
-            dataset.background,
-            (dataset.height, dataset.width),
-        ),
+        optics=None if widths is None else Optics(Detector.of(movie.camera), widths, dataset.background, shape),
         context=context,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from models.evaluation.assessment import Judged, sections_of
 from models.evaluation.benchmark import field_area
 from models.evaluation.crlb import Detector
 from models.evaluation.sections import Section
-from models.evaluation.trial import Optics, Trial, Widths
+from models.evaluation.trial import Optics, Trial, widths_of
 
 IN_A_RUN = ("localisations.arrows", "localisations.parquet", "localisations.hdf5", "localisations.csv")
 """What holds the localisations of a run folder, the best first."""
@@ -114,17 +115,24 @@ def read_truth(path: Path, pixel_size: float | None = None) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise TableError(f"{file} cannot be read as Parquet: {error}.") from error
     require_columns(table.column_names, NEEDED, str(file))
-    return table
+    return _with_background(table, file.with_suffix(".csv")) if path.is_dir() else table
+
+
+def _with_background(truth: pa.Table, beside: Path) -> pa.Table:
+    """The truth with each emitter's own background, which a simulated data set tells in its table of the same rows."""
+    if not beside.is_file() or (table := read_table(beside)).num_rows != truth.num_rows:
+        return truth
+    return truth.append_column("background", table["background"])
 
 
 def _optics(settings: Settings, simulated: bool) -> Optics | None:
     """None where the camera or the PSF's width is not known: the tables are then scored without bounds."""
     known = (settings.camera.em_gain, settings.camera.quantum_efficiency, settings.camera.pixel_size)
-    if settings.optics.psf_sigma is None or None in known:
+    widths = None if None in known else widths_of(settings.optics, settings.camera.pixel_size or math.nan)
+    if widths is None:
         return None
     shape = (settings.dataset.height, settings.dataset.width)
     camera = Camera.from_settings(settings.camera, {}, shape, (0, 0))
-    widths = Widths(settings.optics.psf_sigma)
     return Optics(Detector.of(camera), widths, settings.dataset.background, shape if simulated else None)
 
 

@@ -51,20 +51,19 @@ class IsolatedRow:
 
 
 def isolated_emitters(
-    localise_movie: Localise,
-    settings: Settings,
-    context: tuple[int, int],
-    photons: Sequence[float],
-    lit: Sequence[int],
-    emitters: int,
+    localise_movie: Localise, settings: Settings, context: tuple[int, int]
 ) -> Iterator[tuple[IsolatedRow, Columns]]:
-    """A row, and the verdict's emitters, for each number of photons in a frame and of frames.
+    """A row, and the verdict's emitters, for each of the settings' numbers of photons in a frame and of frames.
 
-    Each is judged in ``emitters`` frames and more: with several frames of an emitter, so many fewer emitters are drawn.
+    Each is judged in ``isolated_emitters`` frames and more: with several frames of an emitter, so many fewer emitters
+    are drawn. Where the PSF depends on the height, they stand at all heights of ``isolated_depth``.
     """
-    for frames in lit:
-        for number, light in enumerate(photons):
-            plan = isolated(math.ceil(emitters / frames), light, frames, context, 1000 * frames + number)
+    wanted = settings.evaluation
+    depth = None if settings.optics.psf == "gaussian" else (wanted.isolated_depth[0], wanted.isolated_depth[1])
+    for frames in wanted.isolated_frames:
+        for number, light in enumerate(wanted.isolated_photons):
+            count = math.ceil(wanted.isolated_emitters / frames)
+            plan = isolated(count, light, frames, context, 1000 * frames + number, depth)
             found = _emitters_of(PlannedMovie(plan, settings), localise_movie, context)
             error = axes_of(chosen(found, found["found"].astype(bool)), "error")
             bias = error.mean(0).tolist() if len(error) else [math.nan, math.nan]

@@ -32,7 +32,12 @@ STYLE: Any = {
 WIDTH, HEIGHT = 3.6, 3.0
 """Of a panel [inch]."""
 COLOURS = ("#0b6fa4", "#d1495b", "#2f9e6e", "#e0a030", "#6d4c9f", "#5b5b5b")
-BY = {"photons": "photons in the frame", "snr": "signal to noise", "neighbour": "nearest neighbour [nm]"}
+BY = {
+    "photons": "photons in the frame",
+    "snr": "signal to noise",
+    "neighbour": "nearest neighbour [nm]",
+    "z": "height z [nm]",
+}
 
 
 def write_figures(sections: Mapping[str, Rows], folder: Path) -> list[Path]:
@@ -86,8 +91,9 @@ def draw_benchmark(rows: Rows) -> Figure:
 
 
 def draw_isolated(rows: Rows) -> Figure:
-    """RMSE and bounds by photons; RMSE over the bound that fits; spread of the sigmas."""
-    figure, (size, ratio, spread) = _panels(3)
+    """RMSE and bounds by photons; RMSE over the bound that fits; spread of the sigmas; in 3-D the axial ratio too."""
+    deep = any(row.get("over_bound_z") is not None and math.isfinite(row["over_bound_z"]) for row in rows)
+    figure, (size, ratio, spread, *axial) = _panels(4 if deep else 3)
     for colour, (lit, part) in zip(COLOURS, _groups(rows, "lit"), strict=False):
         photons = _values(part, "photons")
         over = "over_bound" if lit == 1 else "over_summed"
@@ -96,13 +102,16 @@ def draw_isolated(rows: Rows) -> Figure:
         size.plot(photons, _values(part, "bound" if lit == 1 else "summed_bound"), "-", color=colour, alpha=0.6)
         ratio.plot(photons, _values(part, over), "o-", color=colour, label=label)
         spread.plot(photons, _values(part, "sigma_spread"), "o-", color=colour, label=label)
+        for axes in axial:
+            axes.plot(photons, _values(part, f"{over}_z"), "o-", color=colour, label=label)
+            axes.set(title="axial RMSE over bound")
     size.set(title="RMSE (points) and bound (lines)", ylabel="nm")
     ratio.set(title="RMSE over the bound of the light seen")
     spread.set(title="errors over predicted sigmas")
     _logarithmic(size, "y")
     ratio.axhline(1, color="black", lw=0.8)
     _band(spread)
-    for axes in (size, ratio, spread):
+    for axes in (size, ratio, spread, *axial):
         axes.set_xlabel("photons in a frame")
         _logarithmic(axes)
         axes.legend(title="lit in")
@@ -121,7 +130,8 @@ def draw_strata(strata: Mapping[str, Rows]) -> Figure:
             line[2].plot(middle, _values(part, "over_summed"), "s--", color=colour, alpha=0.6)
         for axes, title in zip(line, ("recall", "RMSE [nm]", "RMSE / bound (dashed: summed)"), strict=True):
             axes.set(title=title, xlabel=BY[by])
-            _logarithmic(axes)
+            if by != "z":
+                _logarithmic(axes)
         line[0].set_ylim(0, 1.02)
         line[2].axhline(1, color="black", lw=0.8)
         if len({row["of"] for row in rows}) > 1:
@@ -243,9 +253,11 @@ def _values(rows: Rows, name: str) -> list[float]:
 
 
 def _middles(rows: Rows) -> list[float]:
-    """Where to draw each bin: its geometric middle; one that is open at an end, a little inside."""
-    lows, highs = _values(rows, "low"), _values(rows, "high")
-    return [_middle(low, high) for low, high in zip(lows, highs, strict=True)]
+    """Where to draw each bin: its geometric middle, for heights its middle; one open at an end, a bit inside."""
+    bounds = zip(_values(rows, "low"), _values(rows, "high"), strict=True)
+    if rows and rows[0].get("by") == "z":
+        return [(low + high) / 2 for low, high in bounds]
+    return [_middle(low, high) for low, high in bounds]
 
 
 def _middle(low: float, high: float) -> float:
@@ -274,8 +286,8 @@ def write_distributions(
         panels[4].plot(frames, counts, lw=0.6, color=COLOURS[0])
         panels[4].set(title="localisations a frame", xlabel="frame")
         _draw_frc(panels[5], rings)
-        for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": 130})):
-            figure.savefig(f"{stem}{suffix}", **options)
+        figure.savefig(f"{stem}.svg", metadata={"Date": None})
+        figure.savefig(f"{stem}.png", dpi=130)
 
 
 def _draw_histogram(axes: Axes, values: NDArray[np.float64], title: str) -> None:

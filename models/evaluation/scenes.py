@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,17 +13,28 @@ from numpy.typing import NDArray
 
 from acquisition.camera import Camera
 from config.schema import DatasetSettings, Settings
-from simulation.dataset import make_simulator
+from simulation.optics import make_psf
 from simulation.simulator import Microscope, truth_table
 
 CLEAR = 7.0
 """Emitters of neighbouring cells stand at least so far apart [pixels]: more than five times a usual PSF's sigma."""
+CLEAR_DEEP = 12.0
+"""The same where they are out of focus, and wider [pixels]."""
 ROOM = 5.0
 """Width of the part of a cell in which its emitter stands, whole pixels, so that all parts of a pixel are alike."""
 BORDER = 3
 """Between the cells and the edge of the field [pixels]."""
 CELLS = 8
 """Cells of a side."""
+STILL: dict[str, Any] = {
+    "background_kind": "smooth",
+    "background_variation": 0.0,
+    "background_change": 0.0,
+    "background_bleaching": None,
+    "structure": "random",
+    "vibration": 0.0,
+}
+"""What is left out of a data set's settings, so that the bounds are exact."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +47,8 @@ class Plan:
     """[pixels]"""
     y: NDArray[np.float64]
     """[pixels]"""
+    z: NDArray[np.float64]
+    """Over the focal plane [nm]."""
     photons: NDArray[np.float64]
     frames: int
     size: int
@@ -42,7 +56,7 @@ class Plan:
 
 
 class PlannedMovie:
-    """A plan seen through the microscope that the settings describe, background as they say but even."""
+    """A plan seen through the microscope that the settings describe, with an even background that stays as it is."""
 
     def __init__(self, plan: Plan, settings: Settings) -> None:
         self.plan = plan
@@ -51,37 +65,49 @@ class PlannedMovie:
             frames=plan.frames,
             height=plan.size,
             width=plan.size,
-            background_variation=0.0,
+            **STILL,
         )
         self.settings = replace(settings, dataset=self.dataset)
-        self.camera: Camera = make_simulator(replace(settings, dataset=replace(self.dataset, frames=1))).camera
-        assert settings.optics.psf_sigma is not None
-        generator = torch.Generator().manual_seed(self.dataset.seed)
-        self._microscope = Microscope(self.dataset, self.camera, settings.optics.psf_sigma, generator)
+        self.camera = Camera.from_settings(settings.camera, {}, (plan.size, plan.size), (0, 0))
+        psf = make_psf(settings.optics, self.camera.pixel_size)
+        self._microscope = Microscope(self.dataset, self.camera, psf, torch.Generator().manual_seed(self.dataset.seed))
 
     def frames(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Camera frames (T, H, W) [ADU]."""
         plan = self.plan
         rows = slice(*np.searchsorted(plan.frame, [start, stop]).tolist())
-        x, y, photons = (torch.from_numpy(values[rows]).float() for values in (plan.x, plan.y, plan.photons))
-        light = self._microscope.light(torch.from_numpy(plan.frame[rows] - start), x, y, photons, stop - start)
+        columns = (plan.x, plan.y, plan.photons, plan.z)
+        x, y, photons, z = (torch.from_numpy(values[rows]).float() for values in columns)
+        light = self._microscope.light(torch.from_numpy(plan.frame[rows] - start), x, y, photons, stop - start, z)
         return self._microscope.expose(start, light)
 
     def emitters(self) -> pa.Table:
         """The truth (EMITTER_SCHEMA)."""
         plan = self.plan
-        place = (plan.x.astype(np.float32), plan.y.astype(np.float32))
-        columns = (plan.frame, plan.emitter, *place, plan.photons.astype(np.float32))
+        x, y, photons, z = (values.astype(np.float32) for values in (plan.x, plan.y, plan.photons, plan.z))
+        columns = (plan.frame, plan.emitter, x, y, photons, z)
         return truth_table(columns, (plan.size, plan.size), self.camera.pixel_size)
 
 
-def isolated(emitters: int, photons: float, lit: int, context: tuple[int, int], seed: int) -> Plan:
+def isolated(
+    emitters: int,
+    photons: float,
+    lit: int,
+    context: tuple[int, int],
+    seed: int,
+    depth: tuple[float, float] | None = None,
+) -> Plan:
     """At least ``emitters`` lonely ones of ``photons`` in each of ``lit`` consecutive frames, fully lit.
 
     They stand in cells, anywhere in a pixel, with nobody nearer than CLEAR pixels in any frame that the model's
-    ``context`` reaches.
+    ``context`` reaches. ``depth``: evenly between these heights [nm], and CLEAR_DEEP apart; None: all in focus.
     """
-    return _in_cells(emitters, photons, lit, context, seed, distance=0.0, members=1, lag=0)
+    room = CLEAR if depth is None else CLEAR_DEEP
+    plan = _in_cells(emitters, photons, lit, context, seed, clear=room, distance=0.0, members=1, lag=0)
+    if depth is None:
+        return plan
+    heights = np.random.default_rng((seed, 1)).uniform(*depth, int(plan.emitter.max()) + 1)
+    return replace(plan, z=heights[plan.emitter])
 
 
 def point_pairs(
@@ -91,7 +117,7 @@ def point_pairs(
 
     The second (an odd number, its partner's plus one) comes on ``lag`` frames after the first.
     """
-    return _in_cells(pairs, photons, lit, context, seed, distance=distance, members=2, lag=lag)
+    return _in_cells(pairs, photons, lit, context, seed, clear=CLEAR, distance=distance, members=2, lag=lag)
 
 
 def _in_cells(
@@ -101,13 +127,14 @@ def _in_cells(
     context: tuple[int, int],
     seed: int,
     *,
+    clear: float,
     distance: float,
     members: int,
     lag: int,
 ) -> Plan:
     """Groups of one or two, one after the other in each cell, each cell at another time."""
     rng = np.random.default_rng(seed)
-    cell = math.ceil(CLEAR + ROOM + distance)
+    cell = math.ceil(clear + ROOM + distance)
     period = lit + lag + sum(context) + 1
     turns = math.ceil(groups / CELLS**2)
     turn, down, across = (axis.ravel() for axis in np.indices((turns, CELLS, CELLS)))
@@ -127,6 +154,7 @@ def _in_cells(
         number.ravel()[order],
         x[order],
         y[order],
+        np.zeros(len(order)),
         np.full(len(order), photons),
         frames=(turns + 1) * period + sum(context),
         size=CELLS * cell + 2 * BORDER,

@@ -9,9 +9,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from config.schema import OpticsSettings
 from models.evaluation.crlb import (
     Detector,
     Spots,
@@ -21,6 +23,8 @@ from models.evaluation.crlb import (
     signal_to_noise,
     summed_information,
 )
+from simulation.optics import make_psf
+from simulation.psf import AstigmaticPsf
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -30,6 +34,8 @@ TIGHT = 100.0
 """The second radius that is reported [nm]."""
 PHOTON_FLOOR = 100.0
 """Emitters with fewer photons in a frame are "don't care"."""
+DEPTHS: NDArray[np.float64] = np.arange(-2000.0, 2001.0, 2.0)
+"""Heights at which a calibration curve is worked out [nm]."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,19 @@ class Widths:
         widths = [np.interp(z, self.depth, curve) for curve in (self.sigma_x, self.sigma_y)]
         slopes = [np.interp(z, self.depth, np.gradient(curve, self.depth)) for curve in (self.sigma_x, self.sigma_y)]
         return widths[0], widths[1], slopes[0], slopes[1]
+
+
+def widths_of(optics: OpticsSettings, pixel_size: float) -> Widths | None:
+    """Of the PSF that simulations draw, on pixels of ``pixel_size`` nm; None where no formula gives them (a measured
+    PSF) or nothing is known.
+    """
+    if optics.psf == "spline" or optics.psf_sigma is None:
+        return None
+    psf = make_psf(optics, pixel_size)
+    if not isinstance(psf, AstigmaticPsf):
+        return Widths(optics.psf_sigma)
+    curves = [pixel_size * curve(torch.from_numpy(DEPTHS)).numpy() for curve in (psf.x, psf.y)]
+    return Widths(optics.psf_sigma, DEPTHS, *curves)
 
 
 @dataclass(frozen=True)
@@ -122,20 +141,23 @@ class Trial:
 
     def _spots(self, optics: Optics) -> Spots:
         pixel = optics.detector.pixel_size
-        rows = self.truth.num_rows
-        z = column(self.truth, "z") if "z" in self.truth.column_names else np.zeros(rows)
-        sigma_x, sigma_y, slope_x, slope_y = optics.widths.at(z)
-        named = "background" in self.truth.column_names
+        sigma_x, sigma_y, slope_x, slope_y = optics.widths.at(self._known("z", 0.0))
         return Spots(
             x=column(self.truth, "x") / pixel,
             y=column(self.truth, "y") / pixel,
             photons=np.maximum(column(self.truth, "photons"), 1e-3),
-            background=column(self.truth, "background") if named else np.full(rows, optics.background),
+            background=self._known("background", optics.background),
             sigma_x=sigma_x / pixel,
             sigma_y=sigma_y / pixel,
             slope_x=None if slope_x is None else slope_x / pixel,
             slope_y=None if slope_y is None else slope_y / pixel,
         )
+
+    def _known(self, name: str, otherwise: float) -> Floats:
+        """A column of the truth, with ``otherwise`` where the truth does not tell."""
+        if name not in self.truth.column_names:
+            return np.full(self.truth.num_rows, otherwise)
+        return np.asarray(np.nan_to_num(column(self.truth, name), nan=otherwise), np.float64)
 
 
 def column(table: pa.Table, name: str) -> NDArray[Any]:

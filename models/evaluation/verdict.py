@@ -29,8 +29,9 @@ class Verdict:
     trial: Trial
     score: Score
     emitters: Columns
-    """One row an emitter and frame that counts, by column (N,): frame, x, y, photons, neighbour [nm], snr, bound_* and
-    summed_* (nm, x, y, z), found, and for those that were found error_*, sigma_* [nm], found_photons, probability."""
+    """One row an emitter and frame that counts, by column (N,): frame, x, y, photons, neighbour and (in 3-D) z [nm],
+    snr, bound_* and summed_* (nm, x, y, z), found, and for those that were found error_*, sigma_* [nm], found_photons,
+    probability."""
     localisations: Columns
     """One row a localisation: frame, x, y, photons, probability; hit, ignored (on an emitter too dim to count)."""
 
@@ -76,6 +77,8 @@ def _facts(trial: Trial, rows: NDArray[np.int64]) -> Columns:
     """What is known of the emitters before anybody looks for them."""
     facts: Columns = {name: column(trial.truth, name)[rows] for name in ("frame", "x", "y", "photons")}
     facts["neighbour"] = trial.neighbour[rows]
+    if has_depths(trial.truth) and np.ptp(column(trial.truth, "z")) > 0:
+        facts["z"] = column(trial.truth, "z")[rows]
     if trial.limits is not None:
         facts["snr"] = trial.limits.snr[rows]
         for name, limit in (("bound", trial.limits.single), ("summed", trial.limits.summed)):

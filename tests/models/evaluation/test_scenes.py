@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,6 +15,7 @@ from engine.output.table import table_from_columns
 from models.evaluation.benchmark import Movie
 from models.evaluation.experiments import even, isolated_emitters, pair_row, resolving_power
 from models.evaluation.scenes import CLEAR, Plan, PlannedMovie, isolated, point_pairs
+from models.evaluation.strata import strata
 
 SETTINGS = even(compose(["camera=challenge_emccd", "optics=challenge"]), background=10.0, photons=800.0)
 
@@ -79,7 +82,9 @@ def perfect(movie: Movie, *_: object) -> pa.Table:
 
 
 def test_isolated_emitters_are_told_by_photons_and_frames() -> None:
-    answers = list(isolated_emitters(perfect, SETTINGS, (1, 1), (300.0, 3000.0), (1, 3), 100))
+    wanted = ["isolated_photons=[300,3000]", "isolated_frames=[1,3]", "isolated_emitters=100"]
+    plan = compose([f"evaluation.{word}" for word in wanted]).evaluation
+    answers = list(isolated_emitters(perfect, replace(SETTINGS, evaluation=plan), (1, 1)))
     rows = [row for row, _ in answers]
     assert [(row.lit, row.photons) for row in rows] == [(1, 300), (1, 3000), (3, 300), (3, 3000)]
     for row in rows:
@@ -90,6 +95,28 @@ def test_isolated_emitters_are_told_by_photons_and_frames() -> None:
     assert rows[1].figures.bound < rows[0].figures.bound / 3
     # All three frames of an emitter lie within one frame of its second; its first and last see two.
     assert rows[2].figures.bound / rows[2].figures.summed_bound == pytest.approx(np.sqrt(9 / 4), rel=0.01)
+
+
+def test_with_a_cylindrical_lens_emitters_stand_at_all_heights_and_z_is_judged() -> None:
+    wanted = ["isolated_photons=[3000]", "isolated_frames=[1]", "isolated_emitters=300"]
+    deep = compose(["camera=challenge_emccd", "optics=astigmatic", *(f"evaluation.{word}" for word in wanted)])
+
+    def nearly(movie: Movie, *_: object) -> pa.Table:
+        found, z = perfect(movie), movie.emitters()["z"].to_numpy()
+        names = found.column_names
+        found = found.set_column(names.index("z"), "z", pa.array(z + 30, pa.float32()))
+        return found.set_column(names.index("sigma_z"), "sigma_z", pa.array(np.full(len(z), 15, np.float32)))
+
+    ((row, emitters),) = isolated_emitters(nearly, even(deep, 10.0, 3000.0), (0, 0))
+    assert emitters["z"].min() < -350
+    assert emitters["z"].max() > 350
+    assert row.figures.rmse_z == pytest.approx(30, rel=1e-3)
+    assert row.figures.sigma_spread_z == pytest.approx(2, rel=1e-3)
+    assert row.figures.over_bound_z == pytest.approx(30 / np.sqrt(np.mean(emitters["bound_z"] ** 2)), rel=1e-3)
+    # Far from the focal plane less light falls into each pixel; in it both widths tell the height equally well.
+    heights = np.abs(emitters["z"])
+    assert emitters["bound_x"][heights > 300].mean() > emitters["bound_x"][heights < 100].mean()
+    assert {part.low for part in strata(emitters, "z")} == {-400, -300, -200, -100, 0, 100, 200, 300}
 
 
 def test_a_perfect_method_resolves_all_pairs() -> None:
