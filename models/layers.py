@@ -130,9 +130,9 @@ class GatedMLP(nn.Sequential):
     def __init__(self, channels: int) -> None:
         super().__init__(nn.Linear(channels, 4 * channels), nn.Linear(2 * channels, channels))
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (Sequential's word)
+    def forward(self, x: Tensor) -> Tensor:
         """(…, channels) → (…, channels)."""
-        value, gate = self[0](input).chunk(2, -1)
+        value, gate = self[0](x).chunk(2, -1)
         result: Tensor = self[1](value * functional.gelu(gate))
         return result
 

@@ -235,5 +235,6 @@ def _domain(found: Microscope, camera: CameraSettings, emccd: bool) -> dict[str,
         "density": (0.0, max(0.004, 2.5 * per_pixel)),
         "on_time": (max(0.3, 0.6 * found.on_time), 1.7 * found.on_time),
     }
-    rounded: dict[str, object] = {name: [round(float(value), 4) for value in pair] for name, pair in ranges.items()}
-    return rounded | {"emccd_fraction": float(emccd)}
+    return {name: [round(float(value), 4) for value in pair] for name, pair in ranges.items()} | {
+        "emccd_fraction": float(emccd)
+    }

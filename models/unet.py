@@ -16,6 +16,8 @@ class PlainUNet(Network):
     Reads ``fold`` and ``decoder``.
     """
 
+    attends_in_place = True
+
     def __init__(self, settings: NetworkSettings) -> None:
         """Raises SettingsError for a context."""
         super().__init__(settings)

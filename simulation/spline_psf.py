@@ -54,7 +54,7 @@ class MeasuredPsf:
             raise SettingsError(f"psf_file={path}: there is no such file. Check the path; `liveloc psf` makes one.")
         try:
             with h5py.File(path, "r") as file:
-                stored: Any = file["values"]
+                stored = file["values"]
                 facts = {name: float(stored.attrs[name]) for name in ("z_step_nm", "z_focus", "pixel_size_nm")}
                 values = np.asarray(stored, np.float32)
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:

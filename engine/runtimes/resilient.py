@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acquisition.camera import Camera
 from config.errors import RunError, RuntimeUnavailable
 from engine.runtimes.model_file import ModelDescription
-from engine.runtimes.runtime import Runtime
+from engine.runtimes.runtime import Runtime, calibrated
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ class _State:
 
     inner: Any
     runtime: Runtime
-    photons: NDArray[np.float32]
-    """(S, H, W) the frames whose features are in ``inner``."""
+    photons: NDArray[Any]
+    """(S, H, W) the frames whose features are in ``inner``, as they came; zeros before the first."""
     exist: NDArray[np.bool_]
     """(S,) which of them exist."""
 
@@ -52,6 +53,7 @@ class ResilientRuntime:
     def __init__(self, runtime: Runtime, fallback: Callable[[], Runtime] | None = None) -> None:
         """``fallback`` makes the runtime to go on with on the processor; None where the user did not allow it."""
         self._runtime, self._fallback = runtime, fallback
+        self._camera: Camera | None = None
         self._most: int | None = None
         """Frames a call, once memory was short."""
 
@@ -65,13 +67,17 @@ class ResilientRuntime:
         """What runs now, for people."""
         return self._runtime.name
 
+    def calibrate(self, camera: Camera) -> None:
+        """See TakesRaw. Frames are kept as they come, so a lost device costs no more memory."""
+        self._camera, self._runtime = camera, calibrated(self._runtime, camera)
+
     def blank_state(self, height: int, width: int) -> _State:
         """See Runtime.blank_state."""
         window = sum(self.description.context)
         return _State(
             self._runtime.blank_state(height, width),
             self._runtime,
-            np.zeros((window, height, width), np.float32),
+            np.zeros((window, height, width), np.uint8),
             np.zeros(window, bool),
         )
 
@@ -98,7 +104,7 @@ class ResilientRuntime:
         inner = state.inner if state.runtime is self._runtime else self._made_again(state, threshold)
         rows, inner = self._runtime.step(photons, inner, valid, threshold)
         window = len(state.exist)
-        known = np.concatenate([state.photons, photons])[len(photons) :]
+        known = np.concatenate([state.photons.astype(photons.dtype, copy=False), photons])[len(photons) :]
         return rows, _State(inner, self._runtime, known, valid[len(valid) - window :])
 
     def _made_again(self, state: _State, threshold: float) -> Any:
@@ -136,7 +142,8 @@ class ResilientRuntime:
                 "on with the processor in such a case: run.cpu_fallback=true."
             ) from error
         failed = self.name
-        self._runtime, self._fallback, self._most = self._fallback(), None, None
+        spare, self._fallback, self._most = self._fallback(), None, None
+        self._runtime = spare if self._camera is None else calibrated(spare, self._camera)
         logger.warning(
             "%s %s: %s. The run goes on with %s (run.cpu_fallback), which is slower.", failed, what, text, self.name
         )

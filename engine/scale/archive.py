@@ -30,7 +30,7 @@ from config.schema import CameraSettings, Settings
 from engine.facts import log_metadata, run_facts
 from engine.output.recorder import Recorder
 from engine.output.run_folder import RunFolder, messages_for
-from engine.scale.cluster import Cluster, for_workers, threads_of_workers
+from engine.scale.cluster import Cluster, for_workers
 from engine.scale.outcome import Outcome, Place
 from engine.scale.plan import Chunk, Plan
 from engine.scale.stack_run import StackRun
@@ -292,7 +292,7 @@ class Archive:
         if handed.tries > self._settings.cluster.retries or self._stopping is not None:
             raise error
         handed.run.fail(handed.chunk.index, str(error))
-        others = [address for address in threads_of_workers(self._client) if address != failed.worker]
+        others = [address for address in self._client.nthreads() if address != failed.worker]
         self._hand(handed.run, handed.chunk, handed.tries + 1, others)
 
     def _hand_out(self) -> None:

@@ -45,13 +45,7 @@ class Cluster:
 
     def slots(self) -> int:
         """Chunks that all workers of now compute at the same time."""
-        return sum(threads_of_workers(self.client).values())
-
-
-def threads_of_workers(client: Client) -> dict[str, int]:
-    """Threads of every worker of now, by its address."""
-    threads: Any = client.nthreads()  # Dask's types think of its asynchronous client alone
-    return dict(threads)
+        return sum(self.client.nthreads().values())
 
 
 @contextmanager
@@ -75,7 +69,7 @@ def local_shape(chosen: ClusterSettings, run: RunSettings, cores: int, gpus: int
 
 @contextmanager
 def _local(chosen: ClusterSettings, run: RunSettings) -> Iterator[Cluster]:
-    import dask.config
+    import dask
     from distributed import Client, LocalCluster
     from distributed.security import Security
 

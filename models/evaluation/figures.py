@@ -286,8 +286,8 @@ def write_distributions(
         panels[4].plot(frames, counts, lw=0.6, color=COLOURS[0])
         panels[4].set(title="localisations a frame", xlabel="frame")
         _draw_frc(panels[5], rings)
-        figure.savefig(f"{stem}.svg", metadata={"Date": None})
-        figure.savefig(f"{stem}.png", dpi=130)
+        for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": 130})):
+            figure.savefig(f"{stem}{suffix}", **options)
 
 
 def _draw_histogram(axes: Axes, values: NDArray[np.float64], title: str) -> None:

@@ -192,7 +192,7 @@ def test_how_fast_stacks_are_read(tmp_path: Path, size: int, frames: int, how: s
         source.open()
         opened = time.perf_counter() - begun
         begun = time.perf_counter()
-        count = sum(len(block) for block in source.blocks(16))
+        count = sum(len(block) for block in source.blocks(16) if block.pixels.max())  # mapped files are read by this
         seconds = time.perf_counter() - begun
     assert count == frames
     report(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import pytest
@@ -28,7 +27,7 @@ SIGMA = 1.35
 
 def shares(centre: float, places: NDArray[np.int64]) -> NDArray[np.float64]:
     edges = np.append(places, places[-1] + 1)
-    cumulated = 0.5 * np.asarray(erf((edges - centre) / (math.sqrt(2) * SIGMA)), np.float64)
+    cumulated: NDArray[np.float64] = 0.5 * erf((edges - centre) / (math.sqrt(2) * SIGMA))
     return np.diff(cumulated)
 
 
@@ -67,7 +66,7 @@ def test_frames_are_drawn_at_least_five_times_faster_than_by_a_loop(density: flo
     drawn = simulator.photons(0, FRAMES).numpy()
     assert np.allclose(drawn, looped(simulator, patch=True), atol=0.05)
     ours = seconds(lambda: [simulator.photons(start, start + 50) for start in range(0, FRAMES, 50)])
-    patches, whole = (seconds(partial(looped, simulator, patch=patch)) for patch in (True, False))
+    patches, whole = (seconds(lambda patch=patch: looped(simulator, patch=patch)) for patch in (True, False))
     exposed = seconds(lambda: simulator.frames(0, FRAMES))
     print(  # noqa: T201
         f"\ndensity {density:g}, {len(simulator._frame) / FRAMES:.0f} emitters a frame of 64×64, one thread: drawn "

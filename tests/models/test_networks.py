@@ -278,8 +278,7 @@ def test_it_learns(name: str) -> None:
     assert not idle
 
 
-# The export of the diffusion head takes a minute, as its steps are unrolled.
-@pytest.mark.parametrize("name", ["unet", pytest.param("diffusion", marks=pytest.mark.benchmark)])
+@pytest.mark.parametrize("name", ["unet", "diffusion"])
 def test_it_trains_and_exports_by_the_commands(name: str, tmp_path: Path) -> None:
     settings = Settings(network=narrow(shipped(name)), training=recipe(tmp_path / "training", 50))
     description = export(train(settings), tmp_path / "model")

@@ -71,7 +71,7 @@ def test_it_says_what_it_is_and_how_it_was_made() -> None:
         ("density_0_2", 150, 0.89, 21.0),
         ("density_1", 60, 0.84, 29.0),
         ("density_4", 30, 0.68, 54.0),
-        ("dim", 150, 0.8, 45.0),
+        ("dim", 60, 0.8, 45.0),
     ],
 )
 def test_it_localises(name: str, frames: int, jaccard: float, rmse: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +104,7 @@ def test_a_mirrored_scene_has_a_mirrored_truth() -> None:
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_the_truth_stays_that_of_the_frames(settings: dict[str, Any]) -> None:
+def test_the_truth_stays_that_of_the_frames(settings: dict[str, object]) -> None:
     scene = batch(**settings)
     assert not torch.equal(scene.photons, batch().photons)
     assert explained(scene) > 0.85 * explained(batch())
@@ -119,12 +118,7 @@ def test_dropout_takes_light_and_truth_alike() -> None:
 
 
 def test_heights_lie_in_their_range_and_shape_the_light() -> None:
-    focus: dict[str, Any] = {
-        "psf": "astigmatic",
-        "focus_x": [-300.0, -300.0],
-        "focus_y": [300.0, 300.0],
-        "density": [0.003, 0.003],
-    }
+    focus = {"psf": "astigmatic", "focus_x": [-300.0, -300.0], "focus_y": [300.0, 300.0], "density": [0.003, 0.003]}
     low, high = (batch(depth=[z, z + 1], **focus) for z in (-300.0, 299.0))
     for scene, z in ((low, -300), (high, 299)):
         assert z <= float(scene.truth.z.min())

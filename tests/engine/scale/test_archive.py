@@ -211,7 +211,7 @@ def test_a_stack_of_which_no_frame_is_asked_for_is_done(cluster: Cluster, tmp_pa
 def test_a_chunk_that_kills_every_worker_ends_its_stack(cluster: Cluster, tmp_path: Path) -> None:
     stack, settings = movie(tmp_path, "a.tif", 8), settings_for(tmp_path, tmp_path / "run")
     (tmp_path / "die once").touch()
-    scheduler: Any = cluster.client.cluster.scheduler  # type: ignore[union-attr]
+    scheduler = cluster.client.cluster.scheduler
     scheduler.allowed_failures, before = 0, scheduler.allowed_failures
     try:
         (outcome,) = archive_of(cluster, settings, stack).run(nobody)
@@ -311,8 +311,7 @@ def test_a_scheduler_elsewhere_is_reached_with_its_certificates_alone(tmp_path: 
              (("cert", cert), ("key", key))}  # fmt: skip
     security = Security(tls_ca_file=ca, require_encryption=True, **roles)
     shape = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
-    elsewhere: Any = LocalCluster(host="127.0.0.1", protocol="tls://", security=security, **shape)
-    with elsewhere as there:
+    with LocalCluster(host="127.0.0.1", protocol="tls://", security=security, **shape) as there:
         address = there.scheduler_address.removeprefix("tls://")
         chosen = ClusterSettings(kind="address", address=address, tls=str(tmp_path / "tls"), chunk=12)
         settings = replace(settings_for(tmp_path, tmp_path / "run"), cluster=chosen)

@@ -7,7 +7,6 @@ import socket
 import stat
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ from engine.scale.cluster import PEM, connected, for_workers, local_shape, make_
 distributed = pytest.importorskip("distributed", reason="distributed is not installed (extra cluster)")
 
 
-def at(address: str, **more: Any) -> ClusterSettings:
+def at(address: str, **more: object) -> ClusterSettings:
     return replace(ClusterSettings(kind="address", address=address), **more)
 
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 
 from acquisition.recorded import RecordedSource
-from acquisition.source import SourceDescription
 from config.schema import Settings
 from engine.localisations import LOCALISATION_SCHEMA
 from engine.output.recorder import LogTail
@@ -79,12 +78,7 @@ def test_a_window_of_a_stack(tmp_path: Path) -> None:
 def test_a_stack_is_opened_once_for_all_of_its_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Path] = []
     real = RecordedSource.open
-
-    def counted(source: RecordedSource) -> SourceDescription:
-        opened.append(source._path)
-        return real(source)
-
-    monkeypatch.setattr(RecordedSource, "open", counted)
+    monkeypatch.setattr(RecordedSource, "open", lambda self: (opened.append(self._path), real(self))[1])
     settings, stacks = settings_for(tmp_path), [movie(tmp_path, f"{name}.tif") for name in "ab"]
     jobs = [job(stack, settings, stack.name) for stack in stacks]
     for one in jobs:
