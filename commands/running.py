@@ -123,12 +123,13 @@ def _replay_on_cluster(settings: Settings, todo: Sequence[Place]) -> list[Outcom
     from engine.scale.archive import Archive
     from engine.scale.cluster import connected
     from engine.signals import termination_as_interrupt
-    from models.runtime import model_anywhere, open_model
+    from models.runtime import model_anywhere, open_model, settled
     from viewer.terminal import RunProgress
 
     with termination_as_interrupt(), printed_warnings(), connected(settings) as cluster:
         out.print(f"{len(todo)} stack{'s' * (len(todo) > 1)} → {escape(cluster.name)}", highlight=False)
-        archive = Archive(cluster, replace(settings, model=model_anywhere(settings.model)), todo, open_model)
+        settings = cluster.decided(replace(settings, model=model_anywhere(settings.model)), settled)
+        archive = Archive(cluster, settings, todo, open_model)
         with RunProgress(out) as progress:
             return archive.run(progress.show)
 

@@ -119,6 +119,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "dataset.background_kind": ("smooth", "textured", "cells"),
     "photophysics.kind": ("two_state", "states"),
     "run.runtime": ("auto", "onnx", "torch"),
+    "run.precision": ("auto", "fp32", "bf16", "fp16"),
     "run.device": ("auto", "cpu", "cuda"),
     "run.policy": ("every", "newest"),
     "source.kind": ("simulated", "micromanager", "micromanager_acquisition", "follow", "recorded"),
@@ -217,6 +218,10 @@ def _check_run(settings: Settings) -> None:
         raise SettingsError(f"run.roi: expected [x, y, width, height] in pixels, found {run.roi}.")
     if run.stop is not None and run.stop <= run.start:
         raise SettingsError(f"run.stop: expected a frame after run.start ({run.start}), found {run.stop}.")
+    if run.tile not in ("auto", "none") and not (run.tile.isdecimal() and int(run.tile) > 0):
+        raise SettingsError(
+            f"run.tile: expected auto, none or a number of pixels, found {run.tile!r}. Change run.tile."
+        )
     unknown = [name for name in run.formats if name not in FORMATS]
     if unknown:
         raise SettingsError(f"run.formats: expected some of {', '.join(FORMATS)}; found {', '.join(unknown)}.")

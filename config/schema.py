@@ -428,7 +428,13 @@ class RunSettings:
     roi: list[int] | None = None
     """Rectangle to analyse: x, y, width, height [pixels]; x counts columns. None: everything."""
     runtime: str = "auto"
-    """auto, onnx or torch: what runs the model file."""
+    """auto, onnx or torch: what runs the model file. auto: what a short measurement found to be fastest here."""
+    precision: str = "auto"
+    """auto (measured, too), fp32, bf16 or fp16: in what the network computes. Its answers stay in fp32."""
+    compile: bool = False
+    """Let torch compile the network: quicker, after a minute or two at each start with a new model or frame size."""
+    tile: str = "auto"
+    """auto (where memory asks for it), none, or N: analyse large frames in tiles of N pixels each way, same rows."""
     device: str = "auto"
     """auto, cpu or cuda. ``cuda`` fails where there is none; ``auto`` says what it took."""
     threads: int | None = None
@@ -519,6 +525,28 @@ class EvaluationSettings:
 
 
 @dataclass
+class BenchSettings:
+    """What `liveloc bench` measures. Its words need no ``bench.`` before them on that command's line."""
+
+    name: str = "default"
+    """Name of these settings, for people."""
+    models: list[str] = field(default_factory=list)
+    """Shipped models' names or model files; a network's name stands for one without a training. Empty: the shipped."""
+    runtimes: list[str] = field(default_factory=list)
+    """runtime or runtime-precision, such as torch-bf16. Empty: those that this computer chooses between."""
+    sizes: list[int] = field(default_factory=lambda: [64, 128, 256])
+    """Heights and widths of square frames [pixels]."""
+    seconds: float = 1.5
+    """Time that each speed is measured for [s]."""
+    output: str | None = None
+    """A .json file for the rows."""
+    plot: str | None = None
+    """A .png file for the picture."""
+    page: str | None = None
+    """A .md file: what the networks cost, what this computer can do, and how close they come (docs/performance.md)."""
+
+
+@dataclass
 class Settings:
     """Everything, as a run folder or a model file keeps it."""
 
@@ -535,6 +563,7 @@ class Settings:
     feedback: FeedbackSettings = field(default_factory=FeedbackSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    bench: BenchSettings = field(default_factory=BenchSettings)
     model: str = "default"
     """A shipped model's name or the path of a model file."""
     viewer: bool | None = None

@@ -6,13 +6,15 @@ out. That loses nothing and keeps the processor busy with wide convolutions, not
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from config.errors import SettingsError
 from config.schema import NetworkSettings
-from models.layers import TemporalAttention, UNet, padded
+from models.layers import TemporalAttention, UNet, padded, rounded_up
 from models.network import EmitterMap, Network, start_silent
 
 
@@ -45,6 +47,9 @@ class AttentionUNet(Network):
         self.head = nn.Conv2d(width, width, 3, padding=1)
         self.maps = nn.Conv2d(width, fold**2 * len(self.channels), 1)
         start_silent(self.maps, self.channels, fold)
+        self.multiple = math.lcm(self.shrink, fold * max(self.encoder.multiple, self.decoder.multiple))
+        seen = fold * self.encoder.reach, fold * (self.decoder.reach + 1)
+        self.reach = rounded_up(seen[0], self.multiple), rounded_up(seen[1], self.multiple)
 
     def encode(self, photons: Tensor) -> Tensor:
         """(N, H, W) photons → (N, state_channels, ⌈H / shrink⌉, ⌈W / shrink⌉)."""

@@ -23,6 +23,8 @@ class Decode(Network):
     is replaced by the frame itself.
     """
 
+    attends_in_place = True
+
     def __init__(self, settings: NetworkSettings) -> None:
         """Raises SettingsError for a context that is not one frame on either side."""
         super().__init__(settings)

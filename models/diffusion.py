@@ -52,6 +52,7 @@ class Diffusion(AttentionUNet):
         fixed = torch.Generator().manual_seed(0)
         noise = torch.randn(SIGNAL * places, TILE, TILE, generator=fixed, device="cpu")
         self.register_buffer("noise", noise)
+        self.reach = None  # the noise is the whole frame's
 
     def training_maps(self, batch: SceneBatch) -> EmitterMap:
         """The maps made of the truth under noise of one random level a frame.

@@ -44,6 +44,19 @@ class UNet(nn.Module):
         self.gates = nn.ModuleList(_Gate(fine) for fine, _ in steps) if gated else None
         self.middle = nn.Conv2d(widths[-1], widths[-1], middle, padding=middle // 2) if middle else None
 
+    @property
+    def multiple(self) -> int:
+        """Places, each way, that the coarsest level joins in one."""
+        return 1 << len(self.down)
+
+    @property
+    def reach(self) -> int:
+        """How far it looks beyond a place, in places: two convolutions on the way in, and at each level 1 (strided) and
+        1 twice as wide on the way down, 1 to the finer place and 2 on the way up.
+        """
+        middle = self.middle.kernel_size[0] // 2 if self.middle is not None else 0
+        return 2 + 6 * (self.multiple - 1) + middle * self.multiple
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) → (N, widths[0], H, W)."""
         skips = [self.enter(x)]
@@ -286,6 +299,11 @@ def beside(state: Tensor, valid: Tensor, first: int, count: int, offset: int) ->
     inside = (index >= 0) & (index < valid.shape[0])
     index = index.clamp(min=0, max=valid.shape[0] - 1)
     return state.index_select(1, index), inside & valid[index]
+
+
+def rounded_up(value: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-value // multiple) * multiple
 
 
 def flatten_noise(photons: Tensor, offset: float, scale: float) -> Tensor:

@@ -22,6 +22,8 @@ class LiteLoc(Network):
     batch, and constants when the network runs, so that no frame depends on others of its block.
     """
 
+    attends_in_place = True
+
     def __init__(self, settings: NetworkSettings) -> None:
         """Raises SettingsError for a context that is not one frame on either side."""
         super().__init__(settings)

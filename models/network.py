@@ -79,6 +79,11 @@ class Network(nn.Module, ABC):
     """Channels of a frame's state."""
     attends_in_place = False
     """Whether ``attend`` gives of each place what it is given of that place, so that it can be worked off in bands."""
+    reach: tuple[int, int] | None = None
+    """How far ``encode`` and ``decode`` look beyond a pixel [pixels, multiples of ``multiple``], so that a frame can be
+    worked off in tiles; None where that has no bound, or nobody has worked it out."""
+    multiple: int = 1
+    """Tiles begin at multiples of so many pixels."""
 
     def __init__(self, settings: NetworkSettings) -> None:
         """Raises SettingsError for dimensions other than 2 and 3."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.runtimes import load_runtime
+from engine.runtimes import settle
+from engine.runtimes.choice import Wanted
 from models.weights import model_path, shipped
 
 if TYPE_CHECKING:
@@ -18,8 +20,14 @@ def open_model(settings: Settings) -> tuple[Runtime, Path]:
 
     Raises SettingsError, ModelFileInvalid, RuntimeUnavailable.
     """
-    path, run = model_path(settings.model), settings.run
-    return load_runtime(path, run.runtime, run.device, run.threads, _build), path
+    path = model_path(settings.model)
+    return settle(path, _wanted(settings), build_module)[1], path
+
+
+def settled(settings: Settings) -> Settings:
+    """The same with what runs the model decided, so that other processes take the same. Raises as ``open_model``."""
+    chosen, _ = settle(model_path(settings.model), _wanted(settings), build_module)
+    return replace(settings, run=replace(settings.run, runtime=chosen.runtime, precision=chosen.precision))
 
 
 def model_anywhere(model: str) -> str:
@@ -27,7 +35,13 @@ def model_anywhere(model: str) -> str:
     return model if model in shipped() else str(Path(model).resolve())
 
 
-def _build(path: Path) -> Any:
+def _wanted(settings: Settings) -> Wanted:
+    run = settings.run
+    return Wanted(run.runtime, run.device, run.precision, run.threads, run.compile, run.tile)
+
+
+def build_module(path: Path) -> Any:
+    """The torch module of a .safetensors model file, and its description. Raises ModelFileInvalid."""
     from models.export import build_step  # loads torch
 
     return build_step(path)

@@ -2,15 +2,36 @@
 
 The sequence inside one call is the state of S = past + future earlier frames followed by the T new ones. The frames
 that are answered are the T that have their whole future now: numbers past … past + T − 1 of the sequence.
+
+Where it is not one exported graph, a call is worked off in parts: frames are encoded and decoded a few at a time, and
+attention sees a band of rows at a time, so that what a layer leaves for the next is still in the processor's cache and
+memory does not grow with the frame. Parts are also what several processor cores share.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.network import EmitterMap, EmitterMap3D, Network
+from models.tiles import Tiles, tiles_for
+
+PIXELS_A_PART = {"cpu": 1 << 16, "cuda": 1 << 22}
+"""Pixels of the frames that are encoded, or decoded, together: 16 of 64 × 64 on a processor."""
+PLACES_A_BAND = {"cpu": 1 << 15, "cuda": 1 << 23}
+"""Places, times frames of the window, that attention sees together."""
+
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
+"""Calls a function with each item, in whatever order, and gives the answers in the items' order."""
+
+
+def one_by_one(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """In this thread, one after the other."""
+    return [work(item) for item in items]
 
 
 class StreamStep(nn.Module):
@@ -19,19 +40,86 @@ class StreamStep(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+        self.share(one_by_one, 1)
+        self.tile("auto")
+        self._encode: Any = network.encode
+        self._attend: Any = network.attend
+        self._decode: Any = network.decode
+
+    def tile(self, wanted: str) -> None:
+        """Work off large frames in tiles: auto, none or a number of pixels, as run.tile. Raises SettingsError."""
+        tiles_for(self.network, wanted, (1, 1), torch.device("cpu"))
+        self._tile: str = wanted
+        self._tiles: dict[tuple[int, int], Tiles | None] = {}
+
+    def share(self, each: Each, workers: int) -> None:
+        """Have the parts of a call worked off by ``each``, in at least ``workers`` parts where there are frames."""
+        self._each, self._workers = each, workers
+
+    def compile_stages(self, **options: Any) -> None:
+        """Have torch.compile make the three stages quicker; ``options`` are its own."""
+        self._encode, self._attend, self._decode = (
+            torch.compile(stage, **options) for stage in (self._encode, self._attend, self._decode)
+        )
 
     def forward(self, photons: Tensor, state: Tensor, valid: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (N, columns) in the order of row_columns(dimensions), and the next state.
 
-        ``photons`` (T, H, W); ``state`` (S, C, h, w) of the earlier frames; ``valid`` (S + T,) bool, which frames of
-        the sequence exist; ``threshold`` () smallest probability of a row. Rows are sorted by frame, then y, then x.
+        ``photons`` (T, H, W); ``state`` (S, C, h, w) of the earlier frames, in whose type the features are kept;
+        ``valid`` (S + T,) bool, which frames of the sequence exist; ``threshold`` () smallest probability of a row.
+        Rows are sorted by frame, then y, then x.
         """
+        if torch.compiler.is_exporting():
+            return self._whole(photons, state, valid, threshold)
+        count, height, width = photons.shape
+        tiles = self._tiles_of(photons)
+        encode, decode = (tiles.encode, tiles.decode) if tiles else (self._encode, self._decode)
+        parts = min(count, max(self._workers, -(-photons.numel() // PIXELS_A_PART[photons.device.type])))
+        encoded = self._each(lambda part: encode(part).to(state.dtype), photons.tensor_split(parts))
+        sequence = torch.cat([state, *encoded])
+        seen = self._attended(sequence, valid, count)
+        past = self.network.context[0]
+        exists = valid[past : past + count, None, None].tensor_split(parts)
+
+        def answer(part: tuple[Tensor, Tensor]) -> Tensor:
+            return detect(decode(part[0], height, width), part[1], threshold)
+
+        rows = self._each(answer, list(zip(seen.tensor_split(parts), exists, strict=True)))
+        return _joined(rows, [len(part) for part in exists]), sequence[count:]
+
+    def _whole(self, photons: Tensor, state: Tensor, valid: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
+        """The same as one graph."""
         count, height, width = photons.shape
         sequence = torch.cat([state, self.network.encode(photons)])
         past = self.network.context[0]
         maps = self.network.decode(self.network.attend(sequence[None], valid, past, count), height, width)
-        exists = valid[past : past + count, None, None]
-        return detect(maps, exists, threshold), sequence[count:]
+        return detect(maps, valid[past : past + count, None, None], threshold), sequence[count:]
+
+    def _tiles_of(self, photons: Tensor) -> Tiles | None:
+        """How frames of this size are worked off, decided once as memory is then."""
+        shape = photons.shape[-2], photons.shape[-1]
+        if shape not in self._tiles:
+            self._tiles[shape] = tiles_for(self.network, self._tile, shape, photons.device)
+        return self._tiles[shape]
+
+    def _attended(self, sequence: Tensor, valid: Tensor, count: int) -> Tensor:
+        past, rows = self.network.context[0], sequence.shape[-2]
+        bands = 1
+        if self.network.attends_in_place:
+            places = len(sequence) * rows * sequence.shape[-1]
+            bands = min(rows, max(self._workers, -(-places // PLACES_A_BAND[sequence.device.type])))
+        parts = sequence.tensor_split(bands, 2)
+        seen = self._each(lambda part: self._attend(part[None], valid, past, count), parts)
+        return seen[0] if bands == 1 else torch.cat(seen, 2)
+
+
+def _joined(parts: list[Tensor], frames: list[int]) -> Tensor:
+    """Rows of all parts; the frames of each count on from those before."""
+    first = 0
+    for rows, count in zip(parts, frames, strict=True):
+        rows[:, 0] += first
+        first += count
+    return torch.cat(parts)
 
 
 def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config.schema import NetworkSettings
-from models.layers import UNet, padded
+from models.layers import UNet, padded, rounded_up
 from models.network import EmitterMap, Network, start_silent
 
 
@@ -15,6 +15,8 @@ class PlainUNet(Network):
 
     Reads ``fold`` and ``decoder``.
     """
+
+    attends_in_place = True
 
     def __init__(self, settings: NetworkSettings) -> None:
         """Raises SettingsError for a context."""
@@ -27,6 +29,8 @@ class PlainUNet(Network):
         self.head = nn.Conv2d(width, width, 3, padding=1)
         self.maps = nn.Conv2d(width, self.fold**2 * len(self.channels), 1)
         start_silent(self.maps, self.channels, self.fold)
+        self.multiple = self.fold * self.decoder.multiple
+        self.reach = 0, rounded_up(self.fold * (self.decoder.reach + 1), self.multiple)
 
     def encode(self, photons: Tensor) -> Tensor:
         """(N, H, W) photons → (N, fold², ⌈H / fold⌉, ⌈W / fold⌉)."""

@@ -25,6 +25,8 @@ class ViT(Network):
     work grows with the frame's area and not with its square.
     """
 
+    attends_in_place = True
+
     def __init__(self, settings: NetworkSettings) -> None:
         """Raises SettingsError for other than two numbers of blocks, or no pass."""
         super().__init__(settings)

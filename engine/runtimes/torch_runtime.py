@@ -1,28 +1,80 @@
-"""The reference runtime: any torch module that keeps the streaming graph's signature."""
+"""The reference runtime: any torch module that keeps the streaming graph's signature, on a processor or a GPU."""
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from acquisition.camera import Camera
+from acquisition.source import Pixels
 from config.errors import RuntimeUnavailable
 from engine.runtimes.model_file import ModelDescription, blank_shape
+from engine.runtimes.runtime import in_photons, usable_cores
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""In what networks compute, by run.precision."""
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """A module whose calls fall into parts that threads can share (models/streaming.py)."""
+
+    def share(self, each: Callable[..., list[Any]], workers: int) -> None:
+        """Have the parts worked off by ``each``, at least ``workers`` of them."""
+        ...
+
+    def tile(self, wanted: str) -> None:
+        """Work off large frames in tiles, as run.tile says."""
+        ...
+
+    def compile_stages(self, **options: Any) -> None:
+        """Have torch.compile make its stages quicker."""
+        ...
 
 
 class TorchRuntime:
-    """Runs a module (photons, state, valid, threshold) → (rows, next state). Raises RuntimeUnavailable."""
+    """Runs a module (photons, state, valid, threshold) → (rows, next state). Raises RuntimeUnavailable.
+
+    On a processor each core works on a part of the frames by itself. Threads within an operation, torch's own way,
+    meet after every one of some hundred operations a call, and wait there for the one that the system held up.
+    """
 
     def __init__(
-        self, module: torch.nn.Module, description: ModelDescription, device: str = "auto", threads: int | None = None
+        self,
+        module: torch.nn.Module,
+        description: ModelDescription,
+        device: str = "auto",
+        threads: int | None = None,
+        precision: str = "fp32",
+        compiled: bool = False,
+        tile: str = "auto",
     ) -> None:
-        self._device = torch.device(_choose(device))
-        if threads:
-            torch.set_num_threads(threads)
+        """``precision``: fp32, bf16 or fp16, in which the network computes; what it answers stays in fp32.
+
+        ``compiled``, ``tile``: as RunSettings says. Raises SettingsError where the module cannot take tiles.
+        """
+        self._device, self._type = torch.device(_choose(device)), TYPES[precision]
+        self._precision, self._compiled, self._camera = precision, compiled, _CameraOn(self._device)
+        if self._device.type == "cuda":
+            _check_gpu(precision)
         self._module = module.eval().to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._description = description
+        workers = (threads or usable_cores()) if self._device.type == "cpu" else 1
+        self._pool = _Pool(workers, self._context) if workers > 1 and isinstance(module, InParts) else None
+        self._workers = workers
+        if isinstance(module, InParts):
+            if self._pool is not None:
+                module.share(self._pool.each, workers)
+            module.tile(tile)
+            if compiled:
+                module.compile_stages(dynamic=self._device.type == "cpu")
 
     @property
     def description(self) -> ModelDescription:
@@ -31,25 +83,92 @@ class TorchRuntime:
 
     @property
     def name(self) -> str:
-        """Torch's version and the device."""
-        return f"torch {torch.__version__} {self._device}"
+        """Torch's version, the device and the precision."""
+        return f"torch {torch.__version__} {self._device} {self._precision}{' compiled' if self._compiled else ''}"
+
+    @property
+    def precision(self) -> str:
+        """fp32, bf16 or fp16."""
+        return self._precision
+
+    def calibrated(self, camera: Camera) -> TorchRuntime:
+        """See TakesRaw."""
+        made = copy.copy(self)
+        vars(made)["_camera"] = _CameraOn(self._device, camera)
+        return made
 
     def blank_state(self, height: int, width: int) -> torch.Tensor:
         """Zeros (S, C, h, w) on the device."""
-        return torch.zeros(blank_shape(self._description, height, width), device=self._device)
+        shape = blank_shape(self._description, height, width)
+        return torch.zeros(shape, device=self._device, dtype=self._type)
 
     def step(
-        self, photons: NDArray[np.float32], state: Any, valid: NDArray[np.bool_], threshold: float
+        self, photons: NDArray[np.float32] | Pixels, state: Any, valid: NDArray[np.bool_], threshold: float
     ) -> tuple[NDArray[np.float32], Any]:
         """See Runtime.step."""
-        with torch.inference_mode():
+        torch.set_num_threads(1 if self._pool is not None and len(photons) > 1 else self._workers)
+        with self._context():
             rows, state = self._module(
-                torch.from_numpy(photons).to(self._device),
+                self._camera.photons(photons),
                 state,
                 torch.from_numpy(valid).to(self._device),
                 torch.tensor(threshold, device=self._device),
             )
-        return rows.cpu().numpy(), state
+            return rows.float().cpu().numpy(), state
+
+    def _context(self) -> AbstractContextManager[object]:
+        """What holds on each thread that computes."""
+        stack = ExitStack()
+        stack.enter_context(torch.inference_mode())
+        if self._type is not torch.float32:
+            stack.enter_context(torch.autocast(self._device.type, self._type))
+        return stack
+
+
+class _Pool:
+    """Threads that share the parts of a call. Each computes alone: an operation is not split further."""
+
+    def __init__(self, workers: int, context: Callable[[], AbstractContextManager[object]]) -> None:
+        self._threads = ThreadPoolExecutor(workers, "liveloc-torch", initializer=torch.set_num_threads, initargs=(1,))
+        self._context = context
+
+    def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """The answers in the items' order. A single item stays with the caller, who has all threads then."""
+        parts = list(items)
+        if len(parts) == 1:
+            return [work(parts[0])]
+        return list(self._threads.map(lambda part: self._one(work, part), parts))
+
+    def _one(self, work: Callable[[Any], Any], part: Any) -> Any:
+        with self._context():
+            return work(part)
+
+
+class _CameraOn:
+    """Turns a camera's ADU into photons on a device. Frames travel there as they came, from pinned memory."""
+
+    def __init__(self, device: torch.device, camera: Camera | None = None) -> None:
+        self._device, self._known = device, camera
+        self._staging = torch.empty(0, dtype=torch.uint8)
+        known = (0.0, 1.0) if camera is None else (camera.baseline, camera.photons_per_adu)
+        self._baseline, self._scale = (torch.as_tensor(np.asarray(one, np.float32), device=device) for one in known)
+
+    def photons(self, frames: NDArray[np.float32] | Pixels) -> torch.Tensor:
+        """(T, H, W) on the device."""
+        if self._device.type == "cpu":  # where the host is the device
+            return torch.from_numpy(in_photons(frames, self._known))
+        there = self._staged(frames).to(self._device, non_blocking=True)
+        if self._known is None or frames.dtype.kind == "f":
+            return there.float()
+        return (there.float() - self._baseline) * self._scale
+
+    def _staged(self, frames: NDArray[np.float32] | Pixels) -> torch.Tensor:
+        """A copy in pinned memory, which is kept for the next call: ``step`` waits for its rows, so it is free then."""
+        if self._staging.numel() < frames.nbytes:
+            self._staging = torch.empty(frames.nbytes, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        room = self._staging[: frames.nbytes].numpy().view(frames.dtype).reshape(frames.shape)
+        np.copyto(room, frames)
+        return torch.from_numpy(room)
 
 
 def _choose(device: str) -> str:
@@ -61,3 +180,12 @@ def _choose(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check_gpu(precision: str) -> None:
+    """Raises RuntimeUnavailable where the card does not know the numbers."""
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise RuntimeUnavailable(
+            f"run.precision=bf16: {torch.cuda.get_device_name()} does not compute in bfloat16. Set run.precision=fp16 "
+            "or fp32."
+        )

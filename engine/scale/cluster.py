@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +46,17 @@ class Cluster:
     def slots(self) -> int:
         """Chunks that all workers of now compute at the same time."""
         return sum(threads_of_workers(self.client).values())
+
+    def decided(self, settings: Settings, decide: Callable[[Settings], Settings]) -> Settings:
+        """What one worker decides of what the settings leave open, for all of them: so all rows come about alike.
+
+        Raises what ``decide`` raises there.
+        """
+        ready = for_workers(settings, self.threads)
+        decided: Settings = self.client.submit(decide, ready, pure=False).result()
+        return replace(
+            settings, run=replace(settings.run, runtime=decided.run.runtime, precision=decided.run.precision)
+        )
 
 
 def threads_of_workers(client: Client) -> dict[str, int]:

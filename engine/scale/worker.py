@@ -277,7 +277,8 @@ _opened: dict[int, _Opened] = {}
 def _load(job: Job) -> _Loaded:
     """The model: loaded once, on a card of this worker's own where there are several."""
     run = job.settings.run
-    key = (job.settings.model, run.runtime, run.device, run.threads, job.open_model)
+    how = (run.runtime, run.precision, run.device, run.threads, run.compile, run.tile)
+    key = (job.settings.model, *how, job.open_model)
     with _lock:
         if key not in _loaded:
             _loaded.clear()

@@ -27,6 +27,7 @@ from acquisition.source import Frames, FrameSource
 from config.compose import compose
 from config.errors import SettingsError, SourceStopped, SourceUnreadable
 from engine.runtimes import load_runtime
+from engine.runtimes.choice import Wanted
 from engine.streaming import StreamingLocaliser
 from models.export import build_step
 from models.weights import model_path
@@ -190,7 +191,7 @@ def localised(blocks: list[Frames]) -> pa.Table:
 
 @cache
 def runtime() -> Any:
-    return load_runtime(model_path("default"), "onnx", "cpu", 1, build_step)
+    return load_runtime(model_path("default"), Wanted("onnx", "cpu", "fp32", 1), build_step)
 
 
 # --- the beginning ---------------------------------------------------------------------------------------------------

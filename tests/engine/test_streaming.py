@@ -15,6 +15,7 @@ from acquisition.source import Frames
 from config.schema import NetworkSettings, TrainingSettings
 from engine.localisations import LOCALISATION_SCHEMA
 from engine.runtimes import load_runtime
+from engine.runtimes.choice import Wanted
 from engine.runtimes.model_file import domain_warnings, photon_warnings
 from engine.runtimes.torch_runtime import TorchRuntime
 from engine.streaming import StreamingLocaliser
@@ -48,7 +49,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def localiser(model: Path, runtime: str = "torch", origin: tuple[int, int] = (0, 0)) -> StreamingLocaliser:
-    return StreamingLocaliser(load_runtime(model, runtime, "cpu", 1, build_step), CAMERA, THRESHOLD, origin)
+    return StreamingLocaliser(
+        load_runtime(model, Wanted(runtime, "cpu", "fp32", 1), build_step), CAMERA, THRESHOLD, origin
+    )
 
 
 def movie(frames: int = 60, first: int = 0) -> Frames:

@@ -15,6 +15,7 @@ from config.compose import compose
 from config.errors import CalibrationMissing
 from config.schema import Settings
 from engine.runtimes import load_runtime
+from engine.runtimes.choice import Wanted
 from engine.streaming import StreamingLocaliser
 from models import microscope
 from models.evaluation.benchmark import localise
@@ -35,7 +36,7 @@ def settings() -> Settings:
 def found() -> microscope.Microscope:
     chosen = settings()
     simulator = make_simulator(chosen)
-    runtime = load_runtime(model_path("default"), "onnx", "cpu", 1, build_step)
+    runtime = load_runtime(model_path("default"), Wanted("onnx", "cpu", "fp32", 1), build_step)
     localiser = StreamingLocaliser(runtime, simulator.camera, chosen.run.threshold)
     table = localise(simulator, localiser)
     frames = Frames(simulator.frames(0, 400), np.arange(400), np.full(400, np.nan))
@@ -105,7 +106,7 @@ def test_the_busiest_region_is_where_it_blinks() -> None:
 def test_too_little_is_an_error_that_says_what_to_do() -> None:
     camera = Camera("any", 100.0, 1.0, 1.0, 1.0, 100.0)
     frames = Frames(np.full((5, 32, 32), 120, np.uint16), np.arange(5), np.zeros(5))
-    runtime = load_runtime(model_path("default"), "onnx", "cpu", 1, build_step)
+    runtime = load_runtime(model_path("default"), Wanted("onnx", "cpu", "fp32", 1), build_step)
     localiser = StreamingLocaliser(runtime, camera, 0.45)
     localiser.push(frames)
     with pytest.raises(CalibrationMissing, match=r"run\.roi"):

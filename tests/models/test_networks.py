@@ -21,6 +21,7 @@ from config.errors import SettingsError, TrainingError
 from config.schema import DomainSettings, NetworkSettings, Settings, TrainingSettings
 from engine.localisations import LOCALISATION_SCHEMA
 from engine.runtimes import load_runtime
+from engine.runtimes.choice import Wanted
 from engine.runtimes.torch_runtime import TorchRuntime
 from engine.streaming import StreamingLocaliser
 from models.export import agreement, build_step, check_parity, describe, export, write_onnx
@@ -235,7 +236,7 @@ def test_both_forms_give_the_same(kind: str, tmp_path: Path) -> None:
 
 def found(model: Path, kind: str, frames: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of frames of another size and number than a graph was made with, in two halves, so that a state travels."""
-    runtime = load_runtime(model, kind, "cpu", 1, build_step)
+    runtime = load_runtime(model, Wanted(kind, "cpu", "fp32", 1), build_step)
     half, window = len(frames) // 2, sum(runtime.description.context)
     state = runtime.blank_state(*frames.shape[1:])
     tables: list[NDArray[np.float32]] = []

@@ -19,6 +19,7 @@ from acquisition.source import Frames
 from config.compose import compose
 from config.schema import CameraSettings, Settings
 from engine.runtimes import load_runtime
+from engine.runtimes.choice import Wanted
 from engine.runtimes.runtime import Runtime
 from engine.streaming import StreamingLocaliser
 from models.evaluation.benchmark import BenchmarkRow, benchmark, localise
@@ -34,7 +35,7 @@ SEED = 20_261_122
 
 @cache
 def runtime(kind: str) -> Runtime:
-    return load_runtime(model_path("default"), kind, "cpu", None, build_step)
+    return load_runtime(model_path("default"), Wanted(kind, "cpu", "fp32", None), build_step)
 
 
 def condition(name: str, frames: int) -> Settings:

@@ -13,6 +13,7 @@ from config.compose import compose
 from config.errors import ExportMismatch, ModelFileInvalid, TrainingError
 from config.schema import DomainSettings, NetworkSettings, Settings, TrainingSettings
 from engine.runtimes import load_runtime
+from engine.runtimes.choice import Wanted
 from models import export as export_module
 from models.export import build_step, export
 from models.registry import build_network
@@ -106,7 +107,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_both_forms_describe_themselves_alike(exported: Path) -> None:
     _, description = build_step(exported.with_suffix(".safetensors"))
-    onnx_form = load_runtime(exported, "onnx", "cpu", 1, build_step)
+    onnx_form = load_runtime(exported, Wanted("onnx", "cpu", "fp32", 1), build_step)
     assert onnx_form.description == description
     assert description.context == (1, 1)
     assert description.settings["training"]["seed"] == 1
@@ -131,9 +132,9 @@ def test_damaged_model_files_are_refused(exported: Path, tmp_path: Path) -> None
         damaged = tmp_path / f"damaged{suffix}"
         damaged.write_bytes(exported.with_suffix(suffix).read_bytes()[:1000])
         with pytest.raises(ModelFileInvalid):
-            load_runtime(damaged, "auto", "cpu", 1, build_step)
+            load_runtime(damaged, Wanted("auto", "cpu", "fp32", 1), build_step)
     with pytest.raises(ModelFileInvalid, match="no model file"):
-        load_runtime(tmp_path / "absent.onnx", "auto", "cpu", 1, build_step)
+        load_runtime(tmp_path / "absent.onnx", Wanted("auto", "cpu", "fp32", 1), build_step)
 
 
 def test_no_checkpoint_no_export(tmp_path: Path) -> None:

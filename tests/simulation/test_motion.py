@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from config.compose import compose
+from acquisition.camera import Camera
 from config.schema import DatasetSettings
-from simulation.dataset import make_live_simulator, make_simulator
+from simulation.live import LiveSimulator
 from simulation.motion import STRETCH, Motion
+from simulation.simulator import Simulator
 
 
 def motion(**settings: object) -> Motion:
@@ -53,11 +54,16 @@ def test_vibration_moves_frames_or_blurs_them(frequency: float) -> None:
     assert (shaken.blur > 5.5) == (frequency > 100)
 
 
+CAMERA = Camera("test", 100.0, 45.0, 300.0, 0.9, 100.0, 74.4)
+
+
+def small(**settings: object) -> DatasetSettings:
+    return DatasetSettings(frames=40, height=40, width=40, blinks=1.0, **settings)  # type: ignore[arg-type]
+
+
 def test_the_truth_moves_with_the_sample() -> None:
-    small = ("camera=challenge_emccd", "optics=challenge", "dataset.frames=40", "dataset.height=40", "dataset.width=40")
     still, drifting = (
-        make_simulator(compose([*small, *more])).emitters()
-        for more in ((), ("dataset.drift=[100,0,50]", "dataset.drift_walk=0"))
+        Simulator(dataset, CAMERA, 135.0).emitters() for dataset in (small(), small(drift=[100.0, 0.0, 50.0]))
     )
     rows = {key: (x, z) for key, x, z in _rows(still)}
     shifts = [(x - rows[key][0], z - rows[key][1], key[0]) for key, x, z in _rows(drifting) if key in rows]
@@ -68,15 +74,16 @@ def test_the_truth_moves_with_the_sample() -> None:
 
 
 def test_a_live_sample_moves_as_its_truth_says() -> None:
-    small = ("camera=challenge_emccd", "optics=challenge", "dataset.height=40", "dataset.width=40", "dataset.blinks=1")
-    still, drifting = (make_live_simulator(compose([*small, *more])) for more in ((), ("dataset.drift=[200,0,0]",)))
+    moved = small(drift=[200.0, 0.0, 0.0])
+    still, drifting = (LiveSimulator(dataset, CAMERA, 135.0) for dataset in (small(), moved))
     for simulator in (still, drifting):
         simulator.expose(10)
     rows = {key: x for key, x, _ in _rows(still.emitters())}
     shifts = [x - rows[key] - 200 * key[0] * 0.03 for key, x, _ in _rows(drifting.emitters()) if key in rows]
+    assert len(shifts) > 50
     assert np.abs(shifts).max() < 0.01
 
 
 def _rows(truth: pa.Table) -> list[tuple[tuple[int, int], float, float]]:
-    columns = (truth[name].to_numpy() for name in ("frame", "emitter", "x", "z"))
+    columns = (truth[name].to_pylist() for name in ("frame", "emitter", "x", "z"))
     return [((frame, emitter), x, z) for frame, emitter, x, z in zip(*columns, strict=True)]

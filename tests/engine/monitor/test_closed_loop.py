@@ -22,6 +22,7 @@ from engine.observer import ObservedLocaliser
 from engine.output.recorder import Recorder
 from engine.pipeline import Pipeline
 from engine.runtimes import load_runtime
+from engine.runtimes.choice import Wanted
 from engine.streaming import StreamingLocaliser
 from models.export import build_step
 from models.weights import model_path
@@ -124,7 +125,7 @@ def test_the_shipped_model_holds_the_density_in_real_time(tmp_path: Path) -> Non
     settings, told = dense("dataset.exposure=20"), Told()
     camera = SimulatedCamera(settings, endless=True)
     description, calibration = camera.open(), camera.simulator.camera
-    runtime = load_runtime(model_path("default"), "auto", "cpu", None, build_step)
+    runtime = load_runtime(model_path("default"), Wanted("auto", "cpu", "fp32", None), build_step)
     with Feedback(settings.feedback, camera.light(), lambda: camera.simulator.exposed - 1) as feedback:
         monitor = QualityMonitor(
             settings.monitor, calibration, description, runtime.description, tmp_path,

@@ -18,6 +18,7 @@ from config.schema import Settings
 from engine.output.formats import write_table
 from engine.output.table import describe_field, table_from_columns, with_metadata
 from engine.runtimes import load_runtime
+from engine.runtimes.choice import Wanted
 from engine.runtimes.runtime import Runtime
 from models.evaluation.benchmark import as_markdown, benchmark
 from models.evaluation.card import half_resolved, write_benchmarks, write_card
@@ -48,7 +49,7 @@ TINY = (
 
 @cache
 def runtime() -> Runtime:
-    return load_runtime(model_path("default"), "onnx", "cpu", 1, build_step)
+    return load_runtime(model_path("default"), Wanted("onnx", "cpu", "fp32", 1), build_step)
 
 
 def settings(*more: str) -> Settings:
