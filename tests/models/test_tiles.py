@@ -22,16 +22,12 @@ CPU = torch.device("cpu")
 def network(name: str) -> Network:
     """With random weights that let every pixel count: a reach that is too small shows."""
     torch.manual_seed(3)
-    made = build_network(
-        replace(compose([f"network={name}"]).network, past=min(1, _past(name)), future=min(1, _past(name)))
-    )
+    settings = compose([f"network={name}"]).network
+    context = min(1, settings.past)
+    made = build_network(replace(settings, past=context, future=context))
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return made.eval()
-
-
-def _past(name: str) -> int:
-    return compose([f"network={name}"]).network.past
 
 
 def frames(height: int, width: int) -> torch.Tensor:
@@ -79,9 +75,8 @@ def test_a_step_in_tiles_gives_the_same_rows(size: tuple[int, int]) -> None:
     whole, tiled = StreamStep(made), StreamStep(made)
     tiled.tile(str(made.multiple * 4))
     photons = frames(*size)
-    state = torch.zeros(
-        2, made.state_channels, -(-size[0] // made.shrink), -(-size[1] // made.shrink), dtype=torch.float64
-    )
+    height, width = (-(-one // made.shrink) for one in size)
+    state = torch.zeros(2, made.state_channels, height, width)
     valid = torch.tensor([False, False, True, True])
     with torch.inference_mode():
         rows, left = whole(photons, state, valid, torch.tensor(0.3))
