@@ -25,7 +25,7 @@ from models.evaluation.calibration import (
 from models.evaluation.experiments import even, isolated_emitters, localiser_of, resolving_power
 from models.evaluation.metrics import score
 from models.evaluation.sections import Section, flat
-from models.evaluation.strata import EDGES, bias_map, bias_noise, precision, strata
+from models.evaluation.strata import EDGES, FEWEST, bias_map, bias_noise, precision, strata
 from models.evaluation.trial import PHOTON_FLOOR, RADIUS, Trial
 from models.evaluation.verdict import Columns, Verdict, chosen, judge, pooled
 from simulation.dataset import as_localisations, make_simulator
@@ -160,21 +160,24 @@ def _strata_section(by: str, title: str, rows: list[dict[str, Any]]) -> Section:
 
 
 def _sigma_rows(label: str, emitters: Columns) -> Iterator[dict[str, Any]]:
+    """By true photons, by what a user sees of them, and by the sigma itself."""
     if not np.isfinite(emitters["sigma_x"]).any():
         return
-    edges = EDGES["photons"]
-    bins = np.digitize(emitters["photons"], edges) - 1
-    for index in np.unique(bins).tolist():
-        figures = coverage(chosen(emitters, bins == index))
-        if figures.pairs:
-            yield flat({"of": label, "low": edges[index], "high": edges[index + 1]}, figures)
+    found = chosen(emitters, emitters["found"].astype(bool))
+    for by in ("photons", "found_photons", "sigma_x"):
+        edges, bins = EDGES[by], np.digitize(found[by], EDGES[by]) - 1
+        for index in np.unique(bins).tolist():
+            figures = coverage(chosen(found, bins == index))
+            if 0 <= index < len(edges) - 1 and figures.pairs >= FEWEST:
+                yield flat({"of": label, "by": by, "low": edges[index], "high": edges[index + 1]}, figures)
 
 
 def _sigma_section(rows: list[dict[str, Any]]) -> Section:
     named = [{"sigma_spread" if name == "spread" else name: value for name, value in row.items()} for row in rows]
     note = (
-        "Errors over predicted sigmas, by true photons. The spread should be 1; a normal error lies within one sigma "
-        "in 0.683, within two in 0.954 of all cases."
+        "Errors over predicted sigmas, by true photons, by those found, and by the sigma itself [nm]. The spread "
+        "should be 1; a normal error lies within one sigma in 0.683, within two in 0.954 of all cases. By true photons "
+        "a method that does not know them cannot be right everywhere; by what it says itself it can."
     )
     return Section("sigmas", "Predicted sigmas", note, named)
 
@@ -264,13 +267,24 @@ def _corrections_section(judged: Sequence[Judged], pixel: float) -> Section:
     claimed, right = (np.concatenate(column) for column in zip(*answers, strict=True))
     fitted = fit_corrections(emitters, pixel, claimed, right)
     note = (
-        "The monotone maps that would put sigmas and probabilities right on these data: a sigma s [pixels] becomes "
-        "scale·s^power, the log-odds l of a probability scale·l + shift. As it should be: 1, 1, 1, 0."
+        "The monotone maps that would put sigmas and probabilities right on these data: with n found photons a sigma s "
+        "[pixels] becomes scale·s^power·(n/1000)^photon_power, the log-odds l of a probability scale·l + shift. As it "
+        "should be: 1, 1, 0, 1, 0. Before and after: the sigma spreads by found photons that are furthest from 1, and "
+        "the expected calibration error of the probabilities."
     )
-    return Section("corrections", "What would be corrected", note, [_correction_row(fitted, claimed, right)])
+    row = {
+        **vars(fitted),
+        "spread_before": worst_spread(emitters, Corrections(), pixel),
+        "spread_after": worst_spread(emitters, fitted, pixel),
+        "calibration_error": calibration_error(reliability_curve(claimed, right)),
+        "after_correction": calibration_error(reliability_curve(fitted.probability(claimed), right)),
+    }
+    return Section("corrections", "What would be corrected", note, [row])
 
 
-def _correction_row(fitted: Corrections, claimed: Any, right: Any) -> dict[str, Any]:
-    before = calibration_error(reliability_curve(claimed, right))
-    after = calibration_error(reliability_curve(fitted.probability(claimed), right))
-    return {**vars(fitted), "calibration_error": before, "after_correction": after}
+def worst_spread(emitters: Columns, corrections: Corrections, pixel: float) -> float:
+    """Of the corrected sigmas' spreads by found photons, the one furthest from 1; NaN without any."""
+    found = chosen(emitters, emitters["found"].astype(bool))
+    put_right = {name: corrections.sigma(found[name], found["found_photons"], pixel) for name in ("sigma_x", "sigma_y")}
+    spreads = [row["spread"] for row in _sigma_rows("", found | put_right) if row["by"] == "found_photons"]
+    return max(spreads, key=lambda value: abs(math.log(value)), default=math.nan)

@@ -20,6 +20,8 @@ from simulation.domain import FAINTEST
 
 Floats: TypeAlias = NDArray[np.float64]
 
+PHOTONS = 1000.0
+"""Unit of photons in corrections."""
 BINS = 20
 """Of the reliability curve, evenly from 0 to 1."""
 
@@ -105,18 +107,21 @@ def coverage(emitters: Columns) -> Coverage:
 class Corrections:
     """Monotone maps that put a model's own words right; as it stands, they change nothing.
 
-    A sigma s becomes ``sigma_scale`` · s^``sigma_power`` [pixels], a probability p becomes
+    A sigma s [pixels] of a localisation with n found photons becomes
+    ``sigma_scale`` · s^``sigma_power`` · (n / PHOTONS)^``photon_power``, a probability p becomes
     σ(``logit_scale`` · logit p + ``logit_shift``).
     """
 
     sigma_scale: float = 1.0
     sigma_power: float = 1.0
+    photon_power: float = 0.0
     logit_scale: float = 1.0
     logit_shift: float = 0.0
 
-    def sigma(self, sigma: NDArray[Any], pixel: float) -> Floats:
-        """Corrected standard deviations; ``sigma`` and ``pixel`` in nm."""
-        return np.asarray(pixel * self.sigma_scale * (sigma / pixel) ** self.sigma_power, np.float64)
+    def sigma(self, sigma: NDArray[Any], photons: NDArray[Any], pixel: float) -> Floats:
+        """Corrected standard deviations [nm]; ``sigma`` and ``pixel`` in nm, ``photons`` as found, at least 1."""
+        light = (np.maximum(photons, 1.0) / PHOTONS) ** self.photon_power
+        return np.asarray(pixel * self.sigma_scale * (sigma / pixel) ** self.sigma_power * light, np.float64)
 
     def probability(self, probability: NDArray[Any]) -> Floats:
         """Corrected probabilities."""
@@ -127,28 +132,31 @@ def fit_corrections(emitters: Columns, pixel: float, claimed: Floats, right: NDA
     """The most likely corrections for a verdict's emitters (``pixel`` in nm) and for ``reliability``'s answer.
 
     Sigmas: normal errors, maximum likelihood (so the spread of error / sigma becomes 1 overall). Probabilities: Platt's
-    logistic regression on the log-odds. Each has two numbers, so some hundreds of localisations are plenty.
+    logistic regression on the log-odds. Two or three numbers each, so some hundreds of localisations are plenty.
     """
     found = chosen(emitters, emitters["found"].astype(bool))
-    scale, power = _fit_sigma(axes_of(found, "error") / pixel, axes_of(found, "sigma") / pixel)
-    slope, shift = _fit_probability(claimed, right)
-    return Corrections(scale, power, slope, shift)
+    light = np.stack([found["found_photons"]] * 2, 1)
+    sigmas = _fit_sigma(axes_of(found, "error") / pixel, axes_of(found, "sigma") / pixel, light)
+    return Corrections(*sigmas, *_fit_probability(claimed, right))
 
 
-def _fit_sigma(error: Floats, sigma: Floats) -> tuple[float, float]:
-    """Scale and power of sigmas [pixels]; 1 and 1 without any."""
+def _fit_sigma(error: Floats, sigma: Floats, photons: Floats) -> tuple[float, float, float]:
+    """Scale and powers for sigmas [pixels] (N, 2) and found photons; 1, 1 and 0 without any."""
     known = np.isfinite(error) & np.isfinite(sigma) & (sigma > 0)
     if not known.any():
-        return 1.0, 1.0
+        return 1.0, 1.0, 0.0
     squares, logs = error[known] ** 2, np.log(sigma[known])
-    middle = float(logs.mean())
+    light = np.log(np.maximum(photons[known], 1.0) / PHOTONS)
+    middle, bright = float(logs.mean()), float(light.mean())
 
     def unlikelihood(values: Floats) -> float:
-        wide = values[0] + values[1] * (logs - middle)
-        return float(np.mean(wide + 0.5 * squares * np.exp(-2 * wide)))
+        wide = values[0] + values[1] * (logs - middle) + values[2] * (light - bright)
+        # What the data do not tell, where all have the same sigma or photons, stays as it was.
+        kept = 1e-6 * float((values[1] - 1) ** 2 + values[2] ** 2)
+        return float(np.mean(wide + 0.5 * squares * np.exp(-2 * wide))) + kept
 
-    level, power = minimize(unlikelihood, [middle, 1.0], method="Nelder-Mead").x
-    return float(math.exp(level - power * middle)), float(power)
+    level, power, lit = minimize(unlikelihood, [middle, 1.0, 0.0], method="Nelder-Mead").x
+    return float(math.exp(level - power * middle - lit * bright)), float(power), float(lit)
 
 
 def _fit_probability(claimed: Floats, right: NDArray[np.bool_]) -> tuple[float, float]:

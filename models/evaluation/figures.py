@@ -140,24 +140,20 @@ def draw_strata(strata: Mapping[str, Rows]) -> Figure:
 
 
 def draw_sigmas(rows: Rows, isolated: Rows) -> Figure:
-    """Spread of error over sigma by photons, and how often the truth lies within one and two sigmas."""
-    figure, (spread, within) = _panels(2)
-    for colour, (label, part) in zip(_colours(rows, "of"), _groups(rows, "of"), strict=False):
-        spread.plot(_middles(part), _values(part, "sigma_spread"), "o-", color=colour, label=label)
-        within.plot(_middles(part), _values(part, "within_1"), "o-", color=colour, label=f"{label}, 1 σ")
-        within.plot(_middles(part), _values(part, "within_2"), "s--", color=colour, label=f"{label}, 2 σ")
+    """Spread of error over sigma by photons, true and found, and by the sigma itself."""
+    titles = {"photons": "true photons", "found_photons": "found photons", "sigma_x": "predicted sigma [nm]"}
+    figure, panels = _panels(len(titles))
+    for axes, (by, title) in zip(panels, titles.items(), strict=True):
+        chosen = [row for row in rows if row["by"] == by]
+        for colour, (label, part) in zip(_colours(rows, "of"), _groups(chosen, "of"), strict=False):
+            axes.plot(_middles(part), _values(part, "sigma_spread"), "o-", color=colour, label=label)
+        axes.set(title="errors over predicted sigmas", xlabel=title)
+        _logarithmic(axes)
+        _band(axes)
     for marker, (lit, part) in zip("^vD", _groups(isolated, "lit"), strict=False):
         words = f"isolated, {lit} frame{'s' * (lit > 1)}"
-        spread.plot(_values(part, "photons"), _values(part, "sigma_spread"), f"{marker}:", color="grey", label=words)
-    _band(spread)
-    for level in (0.683, 0.954):
-        within.axhline(level, color="black", lw=0.8)
-    spread.set(title="errors over predicted sigmas (spread)", xlabel="true photons")
-    within.set(title="truth within 1 and 2 sigmas", xlabel="true photons", ylim=(0.4, 1.02))
-    for axes in (spread, within):
-        _logarithmic(axes)
-    spread.legend()
-    within.legend()
+        panels[0].plot(_values(part, "photons"), _values(part, "sigma_spread"), f"{marker}:", color="grey", label=words)
+    panels[0].legend()
     return figure
 
 

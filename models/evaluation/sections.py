@@ -21,6 +21,7 @@ HEADINGS: dict[str, tuple[str, str]] = {
     "jaccard": ("JI", ".3f"),
     "rmse": ("RMSE [nm]", ".1f"),
     "efficiency": ("E", ".1f"),
+    "goal": ("goal", ".1f"),
     "jaccard_100nm": ("JI (100 nm)", ".3f"),
     "rmse_100nm": ("RMSE (100 nm)", ".1f"),
     "rmse_z": ("axial RMSE [nm]", ".1f"),

@@ -17,10 +17,12 @@ Floats: TypeAlias = NDArray[np.float64]
 EDGES: dict[str, tuple[float, ...]] = {
     "photons": (100, 200, 300, 500, 700, 1000, 1500, 2500, 5000, math.inf),
     "snr": (0, 3, 5, 7, 10, 14, 20, 30, math.inf),
+    "found_photons": (0, 100, 200, 300, 500, 700, 1000, 1500, 2500, 5000, math.inf),
+    "sigma_x": (0, 5, 8, 11, 14, 18, 22, 27, 35, 50, math.inf),
     "z": (-1000, -600, -400, -300, -200, -100, 0, 100, 200, 300, 400, 600, 1000),
     "neighbour": (0, 150, 250, 350, 500, 700, 1000, 1500, math.inf),
 }
-"""Column of a verdict's emitters → edges of its bins. neighbour and z in nm."""
+"""Column of a verdict's emitters → edges of its bins. Lengths in nm."""
 FEWEST = 20
 """Pairs under which no figure is worked out from them."""
 

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.output.table import table_from_columns
+from models.evaluation.assessment import worst_spread
 from models.evaluation.calibration import (
     Corrections,
     calibration_error,
@@ -211,10 +212,27 @@ def test_corrections_undo_what_was_done_to_sigmas_and_probabilities() -> None:
     right = rng.uniform(size=20_000) < 1 / (1 + np.exp(-(0.5 * odds + 0.7)))
     claimed = 1 / (1 + np.exp(-odds))
     fitted = fit_corrections(emitters, PIXEL, claimed, right)
-    assert fitted.sigma(np.asarray(sigma), PIXEL) == pytest.approx(error, rel=0.08)
+    assert fitted.photon_power == pytest.approx(0, abs=0.01)  # all have the same photons: nothing to be learned
+    assert fitted.sigma(np.asarray(sigma), emitters["found_photons"], PIXEL) == pytest.approx(error, rel=0.08)
     assert (fitted.logit_scale, fitted.logit_shift) == pytest.approx((0.5, 0.7), abs=0.06)
     after = calibration_error(reliability_curve(fitted.probability(claimed), right))
     assert after < 0.02 < calibration_error(reliability_curve(claimed, right))
+
+
+def test_sigmas_that_are_wrong_by_photons_are_put_right() -> None:
+    rng = np.random.default_rng(6)
+    photons = np.exp(rng.uniform(math.log(150), math.log(4000), 8000))
+    truth = truth_of(8000, photons)
+    wrong = (photons / 1000) ** 0.3  # errors are this many times the sigmas
+    found = found_of(truth, 0.0, 10.0)
+    for axis in "xy":
+        moved = found[axis].to_numpy() + 10 * wrong * rng.standard_normal(8000)
+        found = found.set_column(found.column_names.index(axis), axis, pa.array(moved, pa.float32()))
+    emitters = judge(found, trial(truth)).emitters
+    fitted = fit_corrections(emitters, PIXEL, np.empty(0), np.empty(0, bool))
+    assert fitted.photon_power == pytest.approx(0.3, abs=0.02)
+    assert abs(worst_spread(emitters, Corrections(), PIXEL) - 1) > 0.3
+    assert worst_spread(emitters, fitted, PIXEL) == pytest.approx(1, abs=0.06)
 
 
 def test_corrections_of_nothing_change_nothing() -> None:
