@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def settle(path: Path, wanted: Wanted, build: Build) -> tuple[Candidate, Runtime
         raise SettingsError(f"run.runtime={wanted.runtime}: expected auto, {' or '.join(SUFFIXES)}")
     if wanted.device not in ("auto", "cpu", "cuda"):
         raise SettingsError(f"run.device={wanted.device}: expected auto, cpu or cuda")
+    wanted = _with_tiles(wanted)
     forms = _forms(path, wanted.runtime)
     found = candidates(wanted.runtime, wanted.precision, forms, _gpu(wanted.device))
     if not found:
@@ -54,6 +56,15 @@ def settle(path: Path, wanted: Wanted, build: Build) -> tuple[Candidate, Runtime
     about = fingerprint(*(path.with_suffix(SUFFIXES[form]) for form in forms))
     chosen, made = choose(found, make, f"{about}|{wanted.words()}")
     return chosen, made or make(chosen)
+
+
+def _with_tiles(wanted: Wanted) -> Wanted:
+    """Tiles are torch's alone: an exported graph sees a whole frame. Raises SettingsError."""
+    if wanted.tile in ("auto", "none"):
+        return wanted
+    if wanted.runtime == "onnx":
+        raise SettingsError(f"run.tile={wanted.tile}: ONNX Runtime takes whole frames. Set run.runtime=torch.")
+    return replace(wanted, runtime="torch")
 
 
 def _forms(path: Path, runtime: str) -> list[str]:

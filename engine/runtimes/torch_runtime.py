@@ -61,7 +61,7 @@ class TorchRuntime:
         ``compiled``, ``tile``: as RunSettings says. Raises SettingsError where the module cannot take tiles.
         """
         self._device, self._type = torch.device(_choose(device)), TYPES[precision]
-        self._precision, self._compiled, self._camera = precision, compiled, _CameraOn(self._device)
+        self._precision, self._compiled, self._camera = precision, compiled, CameraOn(self._device)
         if self._device.type == "cuda":
             _check_gpu(precision)
         self._module = module.eval().to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -94,7 +94,7 @@ class TorchRuntime:
     def calibrated(self, camera: Camera) -> TorchRuntime:
         """See TakesRaw."""
         made = copy.copy(self)
-        vars(made)["_camera"] = _CameraOn(self._device, camera)
+        vars(made)["_camera"] = CameraOn(self._device, camera)
         return made
 
     def blank_state(self, height: int, width: int) -> torch.Tensor:
@@ -144,7 +144,7 @@ class _Pool:
             return work(part)
 
 
-class _CameraOn:
+class CameraOn:
     """Turns a camera's ADU into photons on a device. Frames travel there as they came, from pinned memory."""
 
     def __init__(self, device: torch.device, camera: Camera | None = None) -> None:
@@ -157,6 +157,10 @@ class _CameraOn:
         """(T, H, W) on the device."""
         if self._device.type == "cpu":  # where the host is the device
             return torch.from_numpy(in_photons(frames, self._known))
+        return self.over_there(frames)
+
+    def over_there(self, frames: NDArray[np.float32] | Pixels) -> torch.Tensor:
+        """The same where frames travel first and become photons then."""
         there = self._staged(frames).to(self._device, non_blocking=True)
         if self._known is None or frames.dtype.kind == "f":
             return there.float()

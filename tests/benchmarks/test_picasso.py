@@ -73,8 +73,8 @@ def _write(rows: list[Row]) -> None:
     title = "Against Picasso"
     note = (
         f"The shipped model and Picasso's maximum-likelihood fit (box 7) on the same {FRAMES} frames, at the best of "
-        f"{len(GRADIENTS)} thresholds for each condition (smallest net gradient, in brackets). Picasso fits one emitter "
-        "a spot."
+        f"{len(GRADIENTS)} thresholds for each condition (smallest net gradient, in brackets). Picasso fits one "
+        "emitter a spot."
     )
     head = {"title": title, "command": "pytest -s -m benchmark tests/benchmarks/test_picasso.py"}
     write_report(

@@ -139,9 +139,16 @@ def test_precisions_agree_on_what_there_is(precision: str) -> None:
     assert rows.dtype == np.float32
 
 
+def test_tiles_are_torchs() -> None:
+    chosen, _ = settle(MODEL, Wanted(device="cpu", precision="fp32", tile="64"), build_step)
+    assert chosen == TORCH
+
+
 def test_what_cannot_be_had_is_said(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="fp16"):
         settle(MODEL, Wanted("onnx", "cpu", "bf16"), build_step)
+    with pytest.raises(SettingsError, match="tile=64: ONNX Runtime"):
+        settle(MODEL, Wanted("onnx", "cpu", tile="64"), build_step)
     with pytest.raises(SettingsError, match="auto, onnx or torch"):
         settle(MODEL, Wanted("tensorflow"), build_step)
     with pytest.raises(ModelFileInvalid, match=r"no model file at .*absent\.onnx"):

@@ -17,7 +17,7 @@ from engine.localisations import LOCALISATION_SCHEMA
 from engine.runtimes import load_runtime
 from engine.runtimes.choice import Wanted
 from engine.runtimes.model_file import domain_warnings, photon_warnings
-from engine.runtimes.torch_runtime import TorchRuntime
+from engine.runtimes.torch_runtime import CameraOn, TorchRuntime
 from engine.streaming import StreamingLocaliser
 from models.attention_unet import AttentionUNet
 from models.export import build_step, describe, write_onnx
@@ -163,3 +163,31 @@ def test_data_outside_the_domain_is_said_in_words(model: Path) -> None:
     assert "3.00 pixels wide" in wide
     assert photon_warnings(description, photons=1000, background=20) == []
     assert "background" in photon_warnings(description, photons=1000, background=900)[0]
+
+
+@pytest.mark.parametrize("maps", [False, True])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_device_makes_the_photons_that_the_host_makes(kind: type[np.unsignedinteger], maps: bool) -> None:
+    rng = np.random.default_rng(0)
+    gain = rng.uniform(0.4, 0.6, (19, 26)).astype(np.float32)
+    camera = (
+        replace(CAMERA, baseline=rng.uniform(90, 110, gain.shape).astype(np.float32), e_per_adu=gain)
+        if maps
+        else CAMERA
+    )
+    device = CameraOn(torch.device("cpu"), camera)
+    for count in (7, 3, 9):  # a smaller block after a larger one leaves some of the staging memory unused
+        pixels = rng.integers(0, np.iinfo(kind).max, (count, 19, 26)).astype(kind)
+        assert device.over_there(pixels).numpy() == pytest.approx(camera.to_photons(pixels), rel=1e-6)
+        photons = camera.to_photons(pixels)
+        assert (device.over_there(photons).numpy() == photons).all()
+
+
+def test_a_runtime_serves_several_cameras(model: Path) -> None:
+    runtime = load_runtime(model, Wanted("torch", "cpu", "fp32", 1), build_step)
+    other = replace(CAMERA, baseline=0.0, e_per_adu=1.0, quantum_efficiency=1.0)
+    frames = movie(20)
+    alone = StreamingLocaliser(runtime, CAMERA, THRESHOLD).push(frames)
+    first, second = (StreamingLocaliser(runtime, camera, THRESHOLD) for camera in (CAMERA, other))
+    assert second.push(frames).num_rows != alone.num_rows
+    assert first.push(frames).equals(alone)
