@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from config.errors import LivelocError, RuntimeUnavailable
+from config.errors import RuntimeUnavailable
 from engine.runtimes.cache import keep, machine, recall
 from engine.runtimes.runtime import Runtime
 
@@ -113,7 +113,7 @@ def _measured(
         try:
             runtimes[one] = make(one)
             rates[one] = frames_per_second(runtimes[one])
-        except (LivelocError, RuntimeError, ImportError, MemoryError) as error:
+        except (RuntimeUnavailable, RuntimeError, ImportError, MemoryError) as error:
             logger.info("%s does not run here: %s", one, error)
     return rates, runtimes
 

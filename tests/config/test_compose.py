@@ -29,6 +29,7 @@ DEFAULTS = {
     "feedback": "off",
     "cluster": "off",
     "evaluation": "default",
+    "bench": "default",
 }
 
 REFUSED = {
@@ -40,7 +41,7 @@ REFUSED = {
     "nested": ("training.domain.photon=[1,2]", "Did you mean training.domain.photons?"),
     "no equals": ("camera.baseline", "expected setting=value"),
     "unknown option": ("network=smal", "Did you mean network=small?"),
-    "unknown option, nothing near": ("network=zzzz", "There are decode, default, diffusion"),
+    "unknown option, nothing near": ("network=zzzz", "There are astigmatic, decode, default"),
     "text for a number": ("camera.baseline=abc", "camera.baseline: expected a number, or null for not known"),
     "text for a whole number": ("run.block=many", "run.block: expected a whole number"),
     "fraction for a whole number": ("run.block=1.5", "run.block: expected a whole number"),
