@@ -20,9 +20,10 @@ from torch.nn import functional
 from models.network import EmitterMap, EmitterMap3D, Network
 from models.tiles import Tiles, tiles_for
 
-PIXELS_A_PART = {"cpu": 1 << 16, "cuda": 1 << 22}
-"""Pixels of the frames that are encoded, or decoded, together: 16 of 64 × 64 on a processor."""
-PLACES_A_BAND = {"cpu": 1 << 15, "cuda": 1 << 23}
+PIXELS_A_PART = {"cpu": 1 << 14, "cuda": 1 << 22}
+"""Pixels of the frames that are encoded, or decoded, together: four of 64 × 64 on a processor. Not by the number of cores,
+for a sum of other parts may be rounded otherwise: so rows are the same to the last digit on one core and on many."""
+PLACES_A_BAND = {"cpu": 1 << 13, "cuda": 1 << 23}
 """Places, times frames of the window, that attention sees together."""
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
@@ -40,7 +41,7 @@ class StreamStep(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.share(one_by_one, 1)
+        self.share(one_by_one)
         self.tile("auto")
         self._encode: Any = network.encode
         self._attend: Any = network.attend
@@ -52,9 +53,9 @@ class StreamStep(nn.Module):
         self._tile: str = wanted
         self._tiles: dict[tuple[int, int], Tiles | None] = {}
 
-    def share(self, each: Each, workers: int) -> None:
-        """Have the parts of a call worked off by ``each``, in at least ``workers`` parts where there are frames."""
-        self._each, self._workers = each, workers
+    def share(self, each: Each) -> None:
+        """Have the parts of a call worked off by ``each``."""
+        self._each = each
 
     def compile_stages(self, **options: Any) -> None:
         """Have torch.compile make the three stages quicker; ``options`` are its own."""
@@ -74,7 +75,7 @@ class StreamStep(nn.Module):
         count, height, width = photons.shape
         tiles = self._tiles_of(photons)
         encode, decode = (tiles.encode, tiles.decode) if tiles else (self._encode, self._decode)
-        parts = min(count, max(self._workers, -(-photons.numel() // PIXELS_A_PART[photons.device.type])))
+        parts = min(count, -(-photons.numel() // PIXELS_A_PART[photons.device.type]))
         encoded = self._each(lambda part: encode(part).to(state.dtype), photons.tensor_split(parts))
         sequence = torch.cat([state, *encoded])
         seen = self._attended(sequence, valid, count)
@@ -107,7 +108,7 @@ class StreamStep(nn.Module):
         bands = 1
         if self.network.attends_in_place:
             places = len(sequence) * rows * sequence.shape[-1]
-            bands = min(rows, max(self._workers, -(-places // PLACES_A_BAND[sequence.device.type])))
+            bands = min(rows, -(-places // PLACES_A_BAND[sequence.device.type]))
         parts = sequence.tensor_split(bands, 2)
         seen = self._each(lambda part: self._attend(part[None], valid, past, count), parts)
         return seen[0] if bands == 1 else torch.cat(seen, 2)

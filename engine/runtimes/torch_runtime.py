@@ -26,8 +26,8 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class InParts(Protocol):
     """A module whose calls fall into parts that threads can share (models/streaming.py)."""
 
-    def share(self, each: Callable[..., list[Any]], workers: int) -> None:
-        """Have the parts worked off by ``each``, at least ``workers`` of them."""
+    def share(self, each: Callable[..., list[Any]]) -> None:
+        """Have the parts worked off by ``each``."""
         ...
 
     def tile(self, wanted: str) -> None:
@@ -71,7 +71,7 @@ class TorchRuntime:
         self._workers = workers
         if isinstance(module, InParts):
             if self._pool is not None:
-                module.share(self._pool.each, workers)
+                module.share(self._pool.each)
             module.tile(tile)
             if compiled:
                 module.compile_stages(dynamic=self._device.type == "cpu")

@@ -158,3 +158,15 @@ def test_simulated_paint_is_where_picasso_finds_it() -> None:
     peer = np.stack([rows[name] for name in ("frame", "x", "y")], 1).astype(float)
     peer = peer[peer[:, 0] < 100]  # the table is of a longer movie than the frames that come with it
     assert len(matched(ours, peer, 1.0)) >= 0.8 * len(peer) > 20
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_number_of_threads_changes_no_row(precision: str) -> None:
+    simulator = make_simulator(condition("density_1", 12))
+    tables = []
+    for threads in (1, 2, 3):
+        runtime = load_runtime(model_path("small"), Wanted("torch", "cpu", precision, threads), build_step)
+        tables.append(localise(simulator, StreamingLocaliser(runtime, simulator.camera, 0.45)))
+    assert len(tables[0]) > 100
+    assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
