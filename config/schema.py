@@ -530,9 +530,9 @@ class BenchSettings:
 
     name: str = "default"
     """Name of these settings, for people."""
-    models: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list[str])
     """Shipped models' names or model files; a network's name stands for one without a training. Empty: the shipped."""
-    runtimes: list[str] = field(default_factory=list)
+    runtimes: list[str] = field(default_factory=list[str])
     """runtime or runtime-precision, such as torch-bf16. Empty: those that this computer chooses between."""
     sizes: list[int] = field(default_factory=lambda: [64, 128, 256])
     """Heights and widths of square frames [pixels]."""

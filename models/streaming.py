@@ -21,8 +21,10 @@ from models.network import EmitterMap, EmitterMap3D, Network
 from models.tiles import Tiles, tiles_for
 
 PIXELS_A_PART = {"cpu": 1 << 14, "cuda": 1 << 22}
-"""Pixels of the frames that are encoded, or decoded, together: four of 64 × 64 on a processor. Not by the number of cores,
-for a sum of other parts may be rounded otherwise: so rows are the same to the last digit on one core and on many."""
+"""Pixels of the frames that are encoded, or decoded, together: four of 64 × 64 on a processor.
+
+Not by the number of cores: a sum of other parts may be rounded otherwise, and so rows are the same to the last digit
+on one core and on many."""
 PLACES_A_BAND = {"cpu": 1 << 13, "cuda": 1 << 23}
 """Places, times frames of the window, that attention sees together."""
 
