@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -23,8 +24,8 @@ class ConvPair(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) → (N, outputs, ⌈H / stride⌉, ⌈W / stride⌉)."""
-        x = functional.relu(self.first(x))
-        return functional.relu(x + self.second(x))
+        x = conv_relu(self.first, x)
+        return conv_relu(self.second, x, x)
 
 
 class UNet(nn.Module):
@@ -64,7 +65,7 @@ class UNet(nn.Module):
             skips.append(down(skips[-1]))
         x = skips.pop()
         if self.middle is not None:
-            x = functional.relu(self.middle(x))
+            x = conv_relu(self.middle, x)
         for level in reversed(range(len(skips))):
             skip = skips[level]
             x = self.up[level](x)[..., : skip.shape[-2], : skip.shape[-1]]
@@ -213,7 +214,7 @@ class WindowAttention(nn.Module):
 
 def mlp(channels: int) -> nn.Sequential:
     """A two-fold MLP, (…, channels) → (…, channels)."""
-    return nn.Sequential(nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, channels))
+    return nn.Sequential(nn.Linear(channels, 2 * channels), nn.ReLU(inplace=True), nn.Linear(2 * channels, channels))
 
 
 class StridedUNet(nn.Module):
@@ -276,6 +277,32 @@ def check_heads(channels: int, heads: int) -> None:
             f"network.heads={heads}: {channels} channels cannot be shared by so many heads. Take a divisor of "
             f"{channels}, or other network.features."
         )
+
+
+def conv_relu(conv: nn.Conv2d, x: Tensor, added: Tensor | None = None) -> Tensor:
+    """relu(conv(x) + added), (N, C, H, W) → (N, outputs, …).
+
+    When a network runs on a processor, oneDNN does all of it in one pass over memory, as torch.compile would have it.
+    """
+    if x.is_cuda or torch.is_grad_enabled() or torch.compiler.is_compiling() or not _one_pass():
+        x = conv(x)
+        return functional.relu(x if added is None else added + x, inplace=True)
+    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    assert conv.bias is not None
+    weight, bias = conv.weight.to(kind), conv.bias.to(kind)
+    how = (conv.padding, conv.stride, conv.dilation, conv.groups)
+    run = torch.ops.mkldnn._convolution_pointwise
+    if added is None:
+        result: Tensor = run(x.to(kind), weight, bias, *how, "relu", [], "")
+    else:
+        result = run.binary(x.to(kind), added.to(kind), weight, bias, *how, "add", None, "relu", [], "")
+    return result
+
+
+@cache
+def _one_pass() -> bool:
+    """Whether this torch has oneDNN's convolutions with what follows them."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 def start_at_zero(layer: nn.Module) -> None:

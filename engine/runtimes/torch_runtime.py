@@ -100,7 +100,8 @@ class TorchRuntime:
     def blank_state(self, height: int, width: int) -> torch.Tensor:
         """Zeros (S, C, h, w) on the device."""
         shape = blank_shape(self._description, height, width)
-        return torch.zeros(shape, device=self._device, dtype=self._type)
+        blank = torch.zeros(shape, device=self._device, dtype=self._type)
+        return blank.to(memory_format=torch.channels_last)  # as what networks give, so that both join without a move
 
     def step(
         self, photons: NDArray[np.float32] | Pixels, state: Any, valid: NDArray[np.bool_], threshold: float
