@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from config.errors import SettingsError
 from config.schema import NetworkSettings
-from models.layers import TemporalAttention, UNet, conv_relu, padded, rounded_up
+from models.layers import TemporalAttention, UNet, convolved, padded, rounded_up
 from models.network import EmitterMap, Network, start_silent
 
 
@@ -56,7 +56,7 @@ class AttentionUNet(Network):
         frame = self.flattened(padded(photons[:, None], self.shrink)[:, 0])
         folded = functional.pixel_unshuffle(frame, self.fold).contiguous(memory_format=torch.channels_last)
         kept = folded if self.expand is None else functional.pixel_unshuffle(folded, self.shrink // self.fold)
-        return torch.cat([self.project(self.encoder(folded)), kept], 1)
+        return torch.cat([convolved(self.project, self.encoder(folded)), kept], 1)
 
     def attend(self, state: Tensor, valid: Tensor, first: int, count: int) -> Tensor:
         """See Network.attend; gives (B·count, state_channels, h, w)."""
@@ -67,7 +67,7 @@ class AttentionUNet(Network):
 
     def decode(self, x: Tensor, height: int, width: int) -> EmitterMap:
         """(N, state_channels, h, w) → maps of (N, H, W)."""
-        x = conv_relu(self.head, self.decoder(self._at_fold(x)))
+        x = convolved(self.head, self.decoder(self._at_fold(x)), relu=True)
         return self.unfolded(self.maps, x, self.fold, height, width)
 
     def _at_fold(self, x: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ class ConvPair(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) → (N, outputs, ⌈H / stride⌉, ⌈W / stride⌉)."""
-        x = conv_relu(self.first, x)
-        return conv_relu(self.second, x, x)
+        x = convolved(self.first, x, relu=True)
+        return convolved(self.second, x, added=x, relu=True)
 
 
 class UNet(nn.Module):
@@ -65,7 +65,7 @@ class UNet(nn.Module):
             skips.append(down(skips[-1]))
         x = skips.pop()
         if self.middle is not None:
-            x = conv_relu(self.middle, x)
+            x = convolved(self.middle, x, relu=True)
         for level in reversed(range(len(skips))):
             skip = skips[level]
             x = self.up[level](x)[..., : skip.shape[-2], : skip.shape[-1]]
@@ -279,23 +279,24 @@ def check_heads(channels: int, heads: int) -> None:
         )
 
 
-def conv_relu(conv: nn.Conv2d, x: Tensor, added: Tensor | None = None) -> Tensor:
-    """relu(conv(x) + added), (N, C, H, W) → (N, outputs, …).
+def convolved(conv: nn.Conv2d, x: Tensor, added: Tensor | None = None, relu: bool = False) -> Tensor:
+    """conv(x), plus ``added``, without what is negative: (N, C, H, W) → (N, outputs, …).
 
     When a network runs on a processor, oneDNN does all of it in one pass over memory, as torch.compile would have it.
     """
     if x.is_cuda or torch.is_grad_enabled() or torch.compiler.is_compiling() or not _one_pass():
         x = conv(x)
-        return functional.relu(x if added is None else added + x, inplace=True)
+        x = x if added is None else added + x
+        return functional.relu(x, inplace=True) if relu else x
     kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     assert conv.bias is not None
-    weight, bias = conv.weight.to(kind), conv.bias.to(kind)
-    how = (conv.padding, conv.stride, conv.dilation, conv.groups)
+    weights = conv.weight.to(kind), conv.bias.to(kind), conv.padding, conv.stride, conv.dilation, conv.groups
+    last = "relu" if relu else "none"
     run = torch.ops.mkldnn._convolution_pointwise
     if added is None:
-        result: Tensor = run(x.to(kind), weight, bias, *how, "relu", [], "")
+        result: Tensor = run(x.to(kind), *weights, last, [], "")
     else:
-        result = run.binary(x.to(kind), added.to(kind), weight, bias, *how, "add", None, "relu", [], "")
+        result = run.binary(x.to(kind), added.to(kind), *weights, "add", None, last if relu else None, [], "")
     return result
 
 
