@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
 from config.errors import SettingsError
 
@@ -284,26 +285,37 @@ def convolved(conv: nn.Conv2d, x: Tensor, added: Tensor | None = None, relu: boo
 
     When a network runs on a processor, oneDNN does all of it in one pass over memory, as torch.compile would have it.
     """
-    if x.is_cuda or torch.is_grad_enabled() or torch.compiler.is_compiling() or not _one_pass():
+    running = torch.is_inference_mode_enabled() and not torch.compiler.is_compiling()
+    if ONE_PASS is None or not running or x.device.type != "cpu":
         x = conv(x)
         x = x if added is None else added + x
         return functional.relu(x, inplace=True) if relu else x
     kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     assert conv.bias is not None
     weights = conv.weight.to(kind), conv.bias.to(kind), conv.padding, conv.stride, conv.dilation, conv.groups
-    last = "relu" if relu else "none"
-    run = torch.ops.mkldnn._convolution_pointwise
+    x, last = x.to(kind, memory_format=torch.channels_last), "relu" if relu else "none"
     if added is None:
-        result: Tensor = run(x.to(kind), *weights, last, [], "")
+        result: Tensor = ONE_PASS(x, *weights, last, [], "")
     else:
-        result = run.binary(x.to(kind), added.to(kind), *weights, "add", None, last if relu else None, [], "")
+        result = ONE_PASS.binary(x, added.to(kind), *weights, "add", None, last if relu else None, [], "")
     return result
 
 
-@cache
-def _one_pass() -> bool:
-    """Whether this torch has oneDNN's convolutions with what follows them."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+def _one_pass() -> Any:
+    found = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if found else None
+
+
+ONE_PASS = _one_pass()
+"""oneDNN's convolution with what follows it, where this torch has it."""
+
+if ONE_PASS is not None:
+
+    @register_flop_formula(ONE_PASS)
+    def _flops(x: list[int], *others: Any, out_shape: list[int], **_: object) -> int:
+        """Arithmetic of it, for torch's counter; what is to be added stands before the weights."""
+        weight = next(one for one in others[1::-1] if len(one) == len(x))
+        return conv_flop_count(x, weight, out_shape)
 
 
 def start_at_zero(layer: nn.Module) -> None:
