@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.layers import rounded_up
 from models.network import EmitterMap, EmitterMap3D, Network
 from models.tiles import Tiles, tiles_for
 
@@ -75,7 +76,7 @@ class StreamStep(nn.Module):
         count, height, width = photons.shape
         tiles = self._tiles_of(photons)
         encode, decode = (tiles.encode, tiles.decode) if tiles else (self._encode, self._decode)
-        parts = min(count, max(self._workers, -(-photons.numel() // PIXELS_A_PART[photons.device.type])))
+        parts = self._parts(photons.numel(), PIXELS_A_PART[photons.device.type], count)
         encoded = self._each(lambda part: encode(part).to(state.dtype), photons.tensor_split(parts))
         sequence = torch.cat([state, *encoded])
         seen = self._attended(sequence, valid, count)
@@ -103,12 +104,16 @@ class StreamStep(nn.Module):
             self._tiles[shape] = tiles_for(self.network, self._tile, shape, photons.device)
         return self._tiles[shape]
 
+    def _parts(self, size: int, most: int, there: int) -> int:
+        """How many parts to cut ``there`` things into, ``size`` together: of ``most`` at most, as many for each worker."""
+        return min(there, rounded_up(max(1, -(-size // most)), self._workers))
+
     def _attended(self, sequence: Tensor, valid: Tensor, count: int) -> Tensor:
         past, rows = self.network.context[0], sequence.shape[-2]
         bands = 1
         if self.network.attends_in_place:
             places = len(sequence) * rows * sequence.shape[-1]
-            bands = min(rows, max(self._workers, -(-places // PLACES_A_BAND[sequence.device.type])))
+            bands = self._parts(places, PLACES_A_BAND[sequence.device.type], rows)
         parts = sequence.tensor_split(bands, 2)
         seen = self._each(lambda part: self._attend(part[None], valid, past, count), parts)
         return seen[0] if bands == 1 else torch.cat(seen, 2)
