@@ -105,7 +105,7 @@ class StreamStep(nn.Module):
         return self._tiles[shape]
 
     def _parts(self, size: int, most: int, there: int) -> int:
-        """How many parts to cut ``there`` things into, ``size`` together: of ``most`` at most, as many for each worker."""
+        """How many parts to cut ``there`` things into, ``size`` in all: of ``most`` each, as many for each worker."""
         return min(there, rounded_up(max(1, -(-size // most)), self._workers))
 
     def _attended(self, sequence: Tensor, valid: Tensor, count: int) -> Tensor:
