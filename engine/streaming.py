@@ -18,7 +18,7 @@ from engine.localisations import LOCALISATION_SCHEMA, empty_batch, joined_batche
 from engine.runtimes.model_file import ModelDescription
 from engine.runtimes.runtime import Runtime, calibrated
 
-PIXELS_A_CALL = 1 << 23
+PIXELS_A_CALL = 1 << 24
 """Frames that go into one call hold at most this many pixels together, so that large fields do not fill the memory. The
 more frames, the less each of them shares in the cost of its neighbours' keys and values."""
 AS_THEY_ARE = ("photons", "background", "sigma_photons", "probability", "z", "sigma_z")

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from config.errors import SettingsError
 from config.schema import NetworkSettings
-from models.layers import TemporalAttention, UNet, padded, rounded_up
+from models.layers import TemporalAttention, UNet, convolved, padded, rounded_up
 from models.network import EmitterMap, Network, start_silent
 
 
@@ -54,19 +54,20 @@ class AttentionUNet(Network):
     def encode(self, photons: Tensor) -> Tensor:
         """(N, H, W) photons → (N, state_channels, ⌈H / shrink⌉, ⌈W / shrink⌉)."""
         frame = self.flattened(padded(photons[:, None], self.shrink)[:, 0])
-        folded = functional.pixel_unshuffle(frame, self.fold)
+        folded = functional.pixel_unshuffle(frame, self.fold).contiguous(memory_format=torch.channels_last)
         kept = folded if self.expand is None else functional.pixel_unshuffle(folded, self.shrink // self.fold)
-        return torch.cat([self.project(self.encoder(folded)), kept], 1)
+        return torch.cat([convolved(self.project, self.encoder(folded)), kept], 1)
 
     def attend(self, state: Tensor, valid: Tensor, first: int, count: int) -> Tensor:
         """See Network.attend; gives (B·count, state_channels, h, w)."""
-        features = state[:, :, : self.settings.features].permute(0, 1, 3, 4, 2)
-        seen = self.attention(features, valid, first, count).permute(0, 1, 4, 2, 3)
-        return torch.cat([seen, state[:, first : first + count, self.settings.features :]], 2).flatten(0, 1)
+        state = state.permute(0, 1, 3, 4, 2)  # so that nothing is moved where channels are last in memory
+        seen = self.attention(state[..., : self.settings.features], valid, first, count)
+        frames = state[:, first : first + count, ..., self.settings.features :]
+        return torch.cat([seen, frames], -1).permute(0, 1, 4, 2, 3).flatten(0, 1)
 
     def decode(self, x: Tensor, height: int, width: int) -> EmitterMap:
         """(N, state_channels, h, w) → maps of (N, H, W)."""
-        x = functional.relu(self.head(self.decoder(self._at_fold(x))))
+        x = convolved(self.head, self.decoder(self._at_fold(x)), relu=True)
         return self.unfolded(self.maps, x, self.fold, height, width)
 
     def _at_fold(self, x: Tensor) -> Tensor:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
 from config.errors import SettingsError
 
@@ -23,8 +25,8 @@ class ConvPair(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) → (N, outputs, ⌈H / stride⌉, ⌈W / stride⌉)."""
-        x = functional.relu(self.first(x))
-        return functional.relu(x + self.second(x))
+        x = convolved(self.first, x, relu=True)
+        return convolved(self.second, x, added=x, relu=True)
 
 
 class UNet(nn.Module):
@@ -64,7 +66,7 @@ class UNet(nn.Module):
             skips.append(down(skips[-1]))
         x = skips.pop()
         if self.middle is not None:
-            x = functional.relu(self.middle(x))
+            x = convolved(self.middle, x, relu=True)
         for level in reversed(range(len(skips))):
             skip = skips[level]
             x = self.up[level](x)[..., : skip.shape[-2], : skip.shape[-1]]
@@ -213,7 +215,7 @@ class WindowAttention(nn.Module):
 
 def mlp(channels: int) -> nn.Sequential:
     """A two-fold MLP, (…, channels) → (…, channels)."""
-    return nn.Sequential(nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, channels))
+    return nn.Sequential(nn.Linear(channels, 2 * channels), nn.ReLU(inplace=True), nn.Linear(2 * channels, channels))
 
 
 class StridedUNet(nn.Module):
@@ -276,6 +278,44 @@ def check_heads(channels: int, heads: int) -> None:
             f"network.heads={heads}: {channels} channels cannot be shared by so many heads. Take a divisor of "
             f"{channels}, or other network.features."
         )
+
+
+def convolved(conv: nn.Conv2d, x: Tensor, added: Tensor | None = None, relu: bool = False) -> Tensor:
+    """conv(x), plus ``added``, without what is negative: (N, C, H, W) → (N, outputs, …).
+
+    When a network runs on a processor, oneDNN does all of it in one pass over memory, as torch.compile would have it.
+    """
+    running = torch.is_inference_mode_enabled() and not torch.compiler.is_compiling()
+    if ONE_PASS is None or not running or x.device.type != "cpu":
+        x = conv(x)
+        x = x if added is None else added + x
+        return functional.relu(x, inplace=True) if relu else x
+    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    assert conv.bias is not None
+    weights = conv.weight.to(kind), conv.bias.to(kind), conv.padding, conv.stride, conv.dilation, conv.groups
+    x, last = x.to(kind, memory_format=torch.channels_last), "relu" if relu else "none"
+    if added is None:
+        result: Tensor = ONE_PASS(x, *weights, last, [], "")
+    else:
+        result = ONE_PASS.binary(x, added.to(kind), *weights, "add", None, last if relu else None, [], "")
+    return result
+
+
+def _one_pass() -> Any:
+    found = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if found else None
+
+
+ONE_PASS = _one_pass()
+"""oneDNN's convolution with what follows it, where this torch has it."""
+
+if ONE_PASS is not None:
+
+    @register_flop_formula(ONE_PASS)
+    def _flops(x: list[int], *others: Any, out_shape: list[int], **_: object) -> int:
+        """Arithmetic of it, for torch's counter; what is to be added stands before the weights."""
+        weight = next(one for one in others[1::-1] if len(one) == len(x))
+        return conv_flop_count(x, weight, out_shape)
 
 
 def start_at_zero(layer: nn.Module) -> None:

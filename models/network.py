@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from config.errors import SettingsError
 from config.schema import NetworkSettings
-from models.layers import flatten_noise
+from models.layers import convolved, flatten_noise
 
 if TYPE_CHECKING:
     from simulation.domain import SceneBatch
@@ -145,7 +145,8 @@ class Network(nn.Module, ABC):
     def unfolded(self, last: nn.Conv2d, x: Tensor, fold: int, height: int, width: int) -> EmitterMap:
         """The maps that ``last`` gives of x (N, C, h, w), where each place stands for ``fold`` × ``fold`` pixels."""
         with torch.autocast(x.device.type, enabled=False):
-            raw = functional.pixel_shuffle(last(x.float()), fold)[..., :height, :width]
+            channels = convolved(last, x.float()).contiguous()  # each in one piece, as the processor's vectors need it
+            raw = functional.pixel_shuffle(channels, fold)[..., :height, :width]
             return self.named(dict(zip(self.channels, raw.unbind(-3), strict=True)))
 
     def named(self, channel: Mapping[str, Tensor]) -> EmitterMap:
