@@ -45,6 +45,7 @@ class StreamStep(nn.Module):
         self._encode: Any = network.encode
         self._attend: Any = network.attend
         self._decode: Any = network.decode
+        self._detect: Any = detect
 
     def tile(self, wanted: str) -> None:
         """Work off large frames in tiles: auto, none or a number of pixels, as run.tile. Raises SettingsError."""
@@ -61,6 +62,11 @@ class StreamStep(nn.Module):
         self._encode, self._attend, self._decode = (
             torch.compile(stage, **options) for stage in (self._encode, self._attend, self._decode)
         )
+
+    def wrap_stages(self, wrap: Callable[[str, Any], Any]) -> None:
+        """Have encode, attend, decode and detect called as ``wrap(name, stage)`` makes them, such as to time them."""
+        self._encode, self._attend = wrap("encode", self._encode), wrap("attend", self._attend)
+        self._decode, self._detect = wrap("decode", self._decode), wrap("detect", self._detect)
 
     def forward(self, photons: Tensor, state: Tensor, valid: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (N, columns) in the order of row_columns(dimensions), and the next state.
@@ -82,7 +88,8 @@ class StreamStep(nn.Module):
         exists = valid[past : past + count, None, None].tensor_split(parts)
 
         def answer(part: tuple[Tensor, Tensor]) -> Tensor:
-            return detect(decode(part[0], height, width), part[1], threshold)
+            rows: Tensor = self._detect(decode(part[0], height, width), part[1], threshold)
+            return rows
 
         rows = self._each(answer, list(zip(seen.tensor_split(parts), exists, strict=True)))
         return _joined(rows, [len(part) for part in exists]), sequence[count:]
