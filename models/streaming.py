@@ -138,9 +138,9 @@ def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:
     """
     probability = torch.sigmoid(maps.logit) * exists
     padded = functional.pad(probability, (1, 1, 1, 1))
-    squares = 4 * functional.avg_pool2d(padded[:, None], 2, 1)[:, 0]
-    shared = functional.max_pool2d(squares[:, None], 2, 1)[:, 0]
-    largest = functional.max_pool2d(probability[:, None], 3, 1, 1)[:, 0]
+    squares = _of_squares(torch.add, padded)
+    shared = _of_squares(torch.maximum, squares)
+    largest = _of_squares(torch.maximum, _of_squares(torch.maximum, padded))
     frame, row, column = ((probability >= largest) & (shared > threshold)).nonzero().unbind(1)
     rows, columns = _best_square(squares, frame, row, column)
     weight = padded[frame[:, None], rows + 1, columns + 1]
@@ -161,6 +161,15 @@ def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:
     if isinstance(maps, EmitterMap3D):
         values += _sum_up(of_square(maps.z), of_square(maps.sigma_z), agreeing, weight)
     return torch.stack(values, 1)
+
+
+def _of_squares(join: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
+    """What ``join`` makes of the four places of each 2×2 square of x (T, H, W): (T, H − 1, W − 1).
+
+    As torch's pooling of one channel, which works place by place, but several times quicker.
+    """
+    rows = join(x[:, :-1], x[:, 1:])
+    return join(rows[..., :-1], rows[..., 1:])
 
 
 def _best_square(squares: Tensor, frame: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
