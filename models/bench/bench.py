@@ -87,6 +87,9 @@ class _Bench:
     def run(self) -> Result:
         """Everything, one process after the other."""
         self._say("starting")
+        for model in self._models:
+            if not model.untrained:
+                self._candidates(model)  # what cannot run is refused before anything is measured
         found = self._prepared()
         result = Result(found.machine, found.costs)
         jobs = [job for model in self._models for job in self._jobs(model, found)]
@@ -113,6 +116,12 @@ class _Bench:
         return answers[0]
 
     def _jobs(self, model: Model, found: Prepared) -> Iterator[Job]:
+        for one in self._candidates(model):
+            cost = whole(found.costs[model.name])
+            yield Job(model.name, model.path, one, self._settings, self._frames, cost, found.machine)
+
+    def _candidates(self, model: Model) -> list[Candidate]:
+        """What it is to be run by. Raises SettingsError where that cannot be had here."""
         run = self._settings.run
         able = candidates_for(model.path, Wanted(run.runtime, run.device, run.precision))
         asked = [Candidate.named(name) for name in self._wanted.runtimes] or able
@@ -122,8 +131,7 @@ class _Bench:
                 raise SettingsError(
                     f"bench.runtimes: {one} cannot run {model.name} here. There are: {there or 'none'}."
                 )
-            cost = whole(found.costs[model.name])
-            yield Job(model.name, model.path, one, self._settings, self._frames, cost, found.machine)
+        return asked
 
     def _measure(self, job: Job, result: Result) -> None:
         """One process; where it fails, that is noted, and the rows that came before are kept."""

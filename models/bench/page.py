@@ -25,8 +25,8 @@ from models.bench.facts import (
 )
 from models.evaluation.sections import markdown_table
 
-NOT_MEASURED = """- **No graphics card was here.** Nothing on this page says how fast a GPU is: ONNX Runtime with CUDA and
-  TensorRT, torch in fp16, CUDA graphs, transfers. On a computer with one the same command measures its speed.
+NOT_MEASURED = """- **No graphics card was here.** Nothing on this page says how fast one is: ONNX Runtime with CUDA and
+  TensorRT, torch in fp16, transfers. On a computer with one the same command measures it.
 """
 NEVER_MEASURED = """- Stages are timed on torch alone: ONNX Runtime runs a model as one graph.
 - What really crosses the memory bus: that needs the processor's counters. The two counts of bytes bracket it.

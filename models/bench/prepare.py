@@ -31,7 +31,7 @@ from simulation.dataset import make_simulator
 KEPT = 64
 """Frames that are simulated."""
 SECONDS = 0.5
-"""For each of the computer's peaks and each network's stages [s]."""
+"""For each of the computer's peaks and each network's stages, or bench.seconds where that is less [s]."""
 
 
 def prepare(given: Preparation, send: Send) -> None:
@@ -39,7 +39,7 @@ def prepare(given: Preparation, send: Send) -> None:
     run = given.settings.run
     send("what this computer can do")
     device = "cuda" if run.device != "cpu" and torch.cuda.is_available() else "cpu"
-    machine = measure_machine(device, SECONDS, precisions(device), run.threads)
+    machine = measure_machine(device, _seconds(given.settings), precisions(device), run.threads)
     send("frames")
     np.save(given.frames, make_simulator(_with_frames(given.settings)).frames(0, KEPT))
     costs = dict[str, Mapping[str, Cost]]()
@@ -64,7 +64,7 @@ def measure_all_stages(given: Staging, send: Send) -> None:
     for precision in precisions(device):
         for peak in given.machine.peaks:
             threads = peak.cores or None
-            send(measure_stages(path, given.model.name, device, precision, threads, photons, SECONDS))
+            send(measure_stages(path, given.model.name, device, precision, threads, photons, _seconds(given.settings)))
 
 
 def write_untrained(model: Model, onnx: bool) -> None:
@@ -84,6 +84,10 @@ def network_of(path: Path) -> Network:
         return build_step(path.with_suffix(".safetensors"))[0].network
     settings = OnnxRuntime(path.with_suffix(".onnx"), "cpu").description.settings
     return build_network(NetworkSettings(**settings["network"])).eval()
+
+
+def _seconds(settings: Settings) -> float:
+    return min(SECONDS, settings.bench.seconds)
 
 
 def _with_frames(settings: Settings) -> Settings:
