@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from commands import helping, judging, looking, making, running
+from commands import helping, judging, looking, making, measuring, running
 from commands.parts import BAD_INPUT, INTERRUPTED, err
 from config.errors import LivelocError
 
@@ -20,7 +20,7 @@ COMMANDS = (
     *(looking.view, looking.render, looking.convert),
     *(making.simulate, making.psf, making.train, making.calibrate, making.export),
     *(judging.evaluate, judging.compare, judging.inspect, judging.card),
-    *(helping.settings, helping.doctor, helping.keys, helping.certificates),
+    *(measuring.bench, helping.settings, helping.doctor, helping.keys, helping.certificates),
 )
 """In the order in which ``liveloc --help`` lists them."""
 

@@ -28,6 +28,7 @@ COMMANDS = (
     "export",
     "evaluate",
     "convert",
+    "bench",
     "doctor",
     "settings",
 )

@@ -95,3 +95,8 @@ def _gpu(device: str) -> bool:
     if device != "auto":
         return device == "cuda"
     return shutil.which("nvidia-smi") is not None
+
+
+def candidates_for(path: Path, wanted: Wanted) -> list[Candidate]:
+    """What a model file may be run by here, the most exact first. Raises ModelFileInvalid."""
+    return candidates(wanted.runtime, wanted.precision, _forms(path, wanted.runtime), _gpu(wanted.device))
