@@ -17,30 +17,26 @@ from torch import Tensor
 
 Floats: TypeAlias = NDArray[np.float64]
 
-PHOTONS = 1000.0
-"""Unit of photons in corrections."""
 SUREST = 9.21
 """Log-odds of 0.9999. Nothing is told apart beyond, on either side: a probability that rounds to 1 says no more."""
 
 
 @dataclass(frozen=True)
 class Width:
-    """A standard deviation s, in its own unit, of a localisation with n found photons and the network's probability p
-    becomes ``scale`` · s^``power`` · (n / PHOTONS)^``photon_power`` · exp(``doubt`` · (1 − p)).
+    """A standard deviation s, in its own unit, of a localisation that the network holds for real with probability p
+    becomes ``scale`` · s^``power`` · exp(``doubt`` · (1 − p)). As it stands, it changes nothing.
 
-    As it stands, it changes nothing. The doubt: one that the network is not sure of more often lies between two
-    emitters, or beside its own, than its sigma says.
+    The doubt: one that the network is not sure of more often lies between two emitters, or beside its own, than its
+    sigma says.
     """
 
     scale: float = 1.0
     power: float = 1.0
-    photon_power: float = 0.0
     doubt: float = 0.0
 
-    def of(self, sigma: Tensor, photons: Tensor, probability: Tensor) -> Tensor:
-        """Corrected standard deviations, of any shape."""
-        light = torch.log(photons.clamp(min=1.0) / PHOTONS)
-        return self.scale * sigma**self.power * torch.exp(self.photon_power * light + self.doubt * (1 - probability))
+    def of(self, sigma: Tensor, probability: Tensor) -> Tensor:
+        """Corrected standard deviations, of any shape; ``probability`` before correction."""
+        return self.scale * sigma**self.power * torch.exp(self.doubt * (1 - probability))
 
 
 @dataclass(frozen=True)
@@ -93,9 +89,9 @@ class Corrections:
         """Corrected probabilities."""
         return self.odds.of(_tensor(probability)).numpy()
 
-    def sigma(self, sigma: NDArray[Any], photons: NDArray[Any], probability: NDArray[Any], pixel: float) -> Floats:
-        """Corrected sigmas of the place [nm]; ``sigma`` and ``pixel`` in nm, ``photons`` as found."""
-        return pixel * self.place.of(_tensor(sigma) / pixel, _tensor(photons), _tensor(probability)).numpy()
+    def sigma(self, sigma: NDArray[Any], probability: NDArray[Any], pixel: float) -> Floats:
+        """Corrected sigmas of the place [nm]; ``sigma`` and ``pixel`` in nm, ``probability`` before correction."""
+        return pixel * self.place.of(_tensor(sigma) / pixel, _tensor(probability)).numpy()
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:

@@ -167,11 +167,10 @@ def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor, corrections: Cor
 def _corrected(values: list[Tensor], corrections: Corrections) -> list[Tensor]:
     """The columns of rows, in the order of row_columns."""
     *place, sigma_x, sigma_y, sigma_photons, probability = values[: len(ROW_COLUMNS)]
-    about = place[3], probability  # found photons, and how sure the network is
-    sigmas = [corrections.place.of(sigma, *about) for sigma in (sigma_x, sigma_y)]
-    sigmas.append(corrections.photons.of(sigma_photons, *about))
-    depth = [values[9], corrections.depth.of(values[10], *about)] if len(values) > len(ROW_COLUMNS) else []
-    return [*place, *sigmas, corrections.odds.of(probability), *depth]
+    words = [corrections.place.of(sigma, probability) for sigma in (sigma_x, sigma_y)]
+    words += [corrections.photons.of(sigma_photons, probability), corrections.odds.of(probability)]
+    depth = [values[9], corrections.depth.of(values[10], probability)] if len(values) > len(ROW_COLUMNS) else []
+    return [*place, *words, *depth]
 
 
 def _best_square(squares: Tensor, frame: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:

@@ -267,11 +267,10 @@ def _corrections_section(judged: Sequence[Judged], pixel: float) -> Section:
     claimed, right = (np.concatenate(column) for column in zip(*answers, strict=True))
     fitted = fit_corrections(emitters, pixel, claimed, right)
     note = (
-        "The monotone maps that would put sigmas and probabilities right on these data: with n found photons and "
-        "probability p, a sigma s [pixels] becomes scale·s^power·(n/1000)^photon_power·exp(doubt·(1 − p)); log-odds l "
-        "become level + slope·(l − knot), another slope below the knot than above. Nothing to correct: 1, 1, 0, 0, "
-        "level = knot, 1, 1. Before and after: the sigma spreads by found photons that are furthest from 1, and the "
-        "expected calibration error of the probabilities."
+        "The monotone maps that would put sigmas and probabilities right on these data: a sigma s [pixels] of "
+        "probability p becomes scale·s^power·exp(doubt·(1 − p)); log-odds l become level + slope·(l − knot), another "
+        "slope below the knot than above. Nothing to correct: 1, 1, 0, level = knot, 1, 1. Before and after: the sigma "
+        "spreads by found photons that are furthest from 1, and the expected calibration error of the probabilities."
     )
     row = {
         **vars(fitted.place),
@@ -287,7 +286,6 @@ def _corrections_section(judged: Sequence[Judged], pixel: float) -> Section:
 def worst_spread(emitters: Columns, corrections: Corrections, pixel: float) -> float:
     """Of the corrected sigmas' spreads by found photons, the one furthest from 1; NaN without any."""
     found = chosen(emitters, emitters["found"].astype(bool))
-    about = found["found_photons"], found["probability"]
-    put_right = {name: corrections.sigma(found[name], *about, pixel) for name in ("sigma_x", "sigma_y")}
+    put_right = {name: corrections.sigma(found[name], found["probability"], pixel) for name in ("sigma_x", "sigma_y")}
     spreads = [row["spread"] for row in _sigma_rows("", found | put_right) if row["by"] == "found_photons"]
     return max(spreads, key=lambda value: abs(math.log(value)), default=math.nan)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import logit
 
-from models.correction import PHOTONS, SUREST, Corrections, Odds, Width
+from models.correction import SUREST, Corrections, Odds, Width
 from models.evaluation.metrics import match
 from models.evaluation.strata import FEWEST, spread
 from models.evaluation.trial import RADIUS, Trial, column
@@ -23,7 +23,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 BINS = 20
 """Of the reliability curve, evenly from 0 to 1."""
-POWERS, WEIGHTS, KNOTS, SLOPES = (0.2, 5.0), (-3.0, 3.0), (-3.0, 3.0), (0.05, 20.0)
+POWERS, DOUBTS, KNOTS, SLOPES = (0.2, 5.0), (-3.0, 3.0), (-3.0, 3.0), (0.05, 20.0)
 """Within which corrections are looked for: maps must rise, and further away few data would decide."""
 KEPT = 1e-6
 """How strongly a correction that the data say nothing of is kept from changing."""
@@ -113,28 +113,26 @@ def fit_corrections(emitters: Columns, pixel: float, claimed: Floats, right: NDA
     logistic regression on the log-odds. Three or four numbers each, so some hundreds of localisations are plenty.
     """
     found = chosen(emitters, emitters["found"].astype(bool))
-    light, sure = found["found_photons"], found["probability"]
-    miscounted = (light - found["photons"])[:, None]
+    sure, miscounted = found["probability"], (found["found_photons"] - found["photons"])[:, None]
     return Corrections(
         odds=fit_odds(claimed, right),
-        place=_fit_width(axes_of(found, "error") / pixel, axes_of(found, "sigma") / pixel, light, sure),
-        photons=_fit_width(miscounted, found["sigma_photons"][:, None], light, sure),
-        depth=_fit_width(axes_of(found, "error", lateral=False), axes_of(found, "sigma", lateral=False), light, sure),
+        place=_fit_width(axes_of(found, "error") / pixel, axes_of(found, "sigma") / pixel, sure),
+        photons=_fit_width(miscounted, found["sigma_photons"][:, None], sure),
+        depth=_fit_width(axes_of(found, "error", lateral=False), axes_of(found, "sigma", lateral=False), sure),
     )
 
 
-def _fit_width(error: Floats, sigma: Floats, photons: Floats, probability: Floats) -> Width:
-    """Of errors and sigmas (N, axes) in the sigma's unit, found photons and probabilities (N,).
+def _fit_width(error: Floats, sigma: Floats, probability: Floats) -> Width:
+    """Of errors and sigmas (N, axes) in the sigma's unit, and probabilities (N,).
 
-    What the data do not tell, where all have the same sigma, photons or probability, stays as it was.
+    What the data do not tell, where all have the same sigma or probability, stays as it was.
     """
     known = np.isfinite(error) & np.isfinite(sigma) & (sigma > 0)
     if known.sum() < FEWEST:
         return Width()
-    light, doubt = np.log(np.maximum(photons, 1.0) / PHOTONS), 1 - np.nan_to_num(probability, nan=1.0)
-    about = [np.broadcast_to(values[:, None], error.shape)[known] for values in (light, doubt)]
-    facts = np.stack([np.log(sigma[known]), *about], 1)
-    squares, start = error[known] ** 2, np.array([1.0, 0.0, 0.0])
+    doubt = np.broadcast_to((1 - np.nan_to_num(probability, nan=1.0))[:, None], error.shape)
+    facts = np.stack([np.log(sigma[known]), doubt[known]], 1)
+    squares, start = error[known] ** 2, np.array([1.0, 0.0])
     middle = facts.mean(0)
     size = 0.5 * math.log(float(np.mean(squares * np.exp(-2 * (facts - middle) @ start))) + 1e-12)
 
@@ -144,7 +142,7 @@ def _fit_width(error: Floats, sigma: Floats, photons: Floats, probability: Float
         slopes = np.array([np.mean(1 - normal), *((1 - normal) @ (facts - middle) / len(normal) + 2 * KEPT * away)])
         return float(np.mean(wide + 0.5 * normal) + KEPT * away @ away), slopes
 
-    answer = minimize(unlikelihood, [0.0, *start], jac=True, bounds=[(None, None), POWERS, WEIGHTS, WEIGHTS]).x
+    answer = minimize(unlikelihood, [0.0, *start], jac=True, bounds=[(None, None), POWERS, DOUBTS]).x
     return Width(math.exp(size + answer[0] - middle @ answer[1:]), *(float(value) for value in answer[1:]))
 
 

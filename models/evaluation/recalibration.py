@@ -28,9 +28,9 @@ from simulation.domain import Domain
 
 SEED = 3 << 61
 """Beyond every seed of a training's scenes, and of its validation's."""
-SCENES = 320
+SCENES = 512
 """Each of them a microscope, dye, density and camera of its own."""
-COUNTED = 16
+COUNTED = 8
 """Frames of a scene that are looked at: those that have their whole context."""
 LOWEST = 0.02
 """Smallest probability that is looked at, before correction."""

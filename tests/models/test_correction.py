@@ -35,7 +35,7 @@ NETWORK = NetworkSettings(
 )  # the smallest with all the columns
 MADE_UP = Corrections(
     odds=Odds(knot=-0.5, level=0.4, below=0.8, above=1.7),
-    place=Width(scale=0.9, power=1.1, photon_power=-0.1, doubt=0.6),
+    place=Width(scale=0.9, power=1.1, doubt=0.6),
     photons=Width(scale=1.2),
     depth=Width(power=0.9, doubt=-0.2),
 )
@@ -82,14 +82,13 @@ def test_rows_are_changed_just_so(files: dict[str, Path], kind: str) -> None:
     plain, made = (rows_of(opened(files[name], kind), 0.0) for name in ("plain", "corrected"))
     assert len(plain["frame"]) > 50
     assert np.ptp(plain["probability"]) > 0.1
-    beside = plain["photons"], plain["probability"]
-    sure, light = 1 - plain["probability"], np.maximum(plain["photons"], 1) / 1000
+    doubt = 1 - plain["probability"]
     odds = np.log(plain["probability"] / (1 - plain["probability"])) + 0.5
     expected = plain | {
-        "sigma_x": 0.9 * plain["sigma_x"] ** 1.1 * light**-0.1 * np.exp(0.6 * sure),
-        "sigma_y": MADE_UP.sigma(plain["sigma_y"], *beside, 1.0),
+        "sigma_x": 0.9 * plain["sigma_x"] ** 1.1 * np.exp(0.6 * doubt),
+        "sigma_y": MADE_UP.sigma(plain["sigma_y"], plain["probability"], 1.0),
         "sigma_photons": 1.2 * plain["sigma_photons"],
-        "sigma_z": plain["sigma_z"] ** 0.9 * np.exp(-0.2 * sure),
+        "sigma_z": plain["sigma_z"] ** 0.9 * np.exp(-0.2 * doubt),
         "probability": 1 / (1 + np.exp(-0.4 - np.where(odds < 0, 0.8, 1.7) * odds)),
     }
     assert set(made) == set(row_columns(3))
@@ -112,7 +111,7 @@ def test_the_threshold_is_one_of_corrected_probabilities(files: dict[str, Path],
 def test_nothing_to_correct_changes_nothing() -> None:
     values = torch.linspace(0.001, 0.999, 200, dtype=torch.float64)
     assert torch.allclose(Odds().of(values), values)
-    assert torch.equal(Width().of(values, 3000 * values, values), values)
+    assert torch.equal(Width().of(values, values), values)
     description = describe(NETWORK, TrainingSettings(), 0, "plain")
     assert description.calibration == {}
 
@@ -171,15 +170,15 @@ def recipe() -> TrainingSettings:
 
 def test_a_boastful_model_is_put_right(recipe: TrainingSettings) -> None:
     runtime = opened(model_path("default"), "onnx")
-    honest, again = (recalibrate(runtime, recipe, 16) for _ in range(2))
-    boasting = recalibrate(Boasting(runtime), recipe, 16)
+    honest, boasting = (recalibrate(one, recipe, 48) for one in (runtime, Boasting(runtime)))
     assert honest.localisations > 500
     # Its sigmas are halved: only the scale knows.
     assert boasting.corrections.place.scale * 0.5**boasting.corrections.place.power == pytest.approx(
         honest.corrections.place.scale, rel=0.02
     )
     assert boasting.error_after < 0.06 < boasting.error_before
-    assert again == honest  # the scenes are the same every time
+    # The scenes are the same every time.
+    assert recalibrate(runtime, recipe, 4) == recalibrate(runtime, recipe, 4)
 
 
 class Boasting:
@@ -227,9 +226,9 @@ def test_its_scenes_are_its_own() -> None:
 
 def test_the_card_says_how() -> None:
     assert "network's own" in _calibration({})
-    made = {"localisations": 12_345, "scenes": 320, "error_before": 0.08, "error_after": 0.006}
+    made = {"localisations": 12_345, "scenes": 512, "error_before": 0.08, "error_after": 0.006}
     words = _calibration(made)
-    assert "12,345 localisations in 320 simulated scenes" in words
+    assert "12,345 localisations in 512 simulated scenes" in words
     assert "0.080 before, 0.006 after" in words
 
 

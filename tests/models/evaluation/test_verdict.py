@@ -215,9 +215,8 @@ def test_corrections_undo_what_was_done_to_sigmas_and_probabilities() -> None:
     right = rng.uniform(size=20_000) < meant
     claimed = 1 / (1 + np.exp(-odds))
     fitted = fit_corrections(emitters, PIXEL, claimed, right)
-    assert fitted.place.photon_power == pytest.approx(0, abs=0.01)  # all have the same photons: nothing to be learned
-    about = emitters["found_photons"], emitters["probability"]
-    assert fitted.sigma(np.asarray(sigma), *about, PIXEL) == pytest.approx(error, rel=0.08)
+    assert fitted.place.doubt == pytest.approx(0, abs=0.01)  # all are as probable: nothing to be learned
+    assert fitted.sigma(np.asarray(sigma), emitters["probability"], PIXEL) == pytest.approx(error, rel=0.08)
     assert fitted.probability(claimed) == pytest.approx(meant, abs=0.04)
     after = calibration_error(reliability_curve(fitted.probability(claimed), right))
     assert after < 0.02 < calibration_error(reliability_curve(claimed, right))
@@ -249,19 +248,20 @@ def test_sigmas_that_hide_doubt_and_those_of_photons_and_z_are_put_right() -> No
         assert width.doubt == pytest.approx(1.5, abs=0.1)
 
 
-def test_sigmas_that_are_wrong_by_photons_are_put_right() -> None:
+def test_sigmas_that_are_wrong_by_photons_are_put_right_by_their_size() -> None:
     rng = np.random.default_rng(6)
     photons = np.exp(rng.uniform(math.log(150), math.log(4000), 8000))
     truth = truth_of(8000, photons)
-    wrong = (photons / 1000) ** 0.3  # errors are this many times the sigmas
-    found = found_of(truth, 0.0, 10.0)
+    said = 300 / np.sqrt(photons)
+    wrong = (photons / 1000) ** 0.2  # errors are this many times the sigmas
+    found = found_of(truth, 0.0, 10.0, sigma_x=said, sigma_y=said)
     for axis in "xy":
-        moved = found[axis].to_numpy() + 10 * wrong * rng.standard_normal(8000)
+        moved = found[axis].to_numpy() + said * wrong * rng.standard_normal(8000)
         found = found.set_column(found.column_names.index(axis), axis, pa.array(moved, pa.float32()))
     emitters = judge(found, trial(truth)).emitters
     fitted = fit_corrections(emitters, PIXEL, np.empty(0), np.empty(0, bool))
-    assert fitted.place.photon_power == pytest.approx(0.3, abs=0.02)
-    assert abs(worst_spread(emitters, Corrections(), PIXEL) - 1) > 0.3
+    assert fitted.place.power == pytest.approx(0.6, abs=0.03)
+    assert abs(worst_spread(emitters, Corrections(), PIXEL) - 1) > 0.25
     assert worst_spread(emitters, fitted, PIXEL) == pytest.approx(1, abs=0.06)
 
 
