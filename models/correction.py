@@ -23,20 +23,19 @@ SUREST = 9.21
 
 @dataclass(frozen=True)
 class Width:
-    """A standard deviation s, in its own unit, of a localisation that the network holds for real with probability p
-    becomes ``scale`` · s^``power`` · exp(``doubt`` · (1 − p)). As it stands, it changes nothing.
+    """A standard deviation s of a localisation that the network holds for real with probability p becomes
+    ``scale`` · s · exp(``doubt`` · (1 − p)). As it stands, it changes nothing.
 
     The doubt: one that the network is not sure of more often lies between two emitters, or beside its own, than its
     sigma says.
     """
 
     scale: float = 1.0
-    power: float = 1.0
     doubt: float = 0.0
 
     def of(self, sigma: Tensor, probability: Tensor) -> Tensor:
         """Corrected standard deviations, of any shape; ``probability`` before correction."""
-        return self.scale * sigma**self.power * torch.exp(self.doubt * (1 - probability))
+        return self.scale * sigma * torch.exp(self.doubt * (1 - probability))
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,11 @@ class Corrections:
 
     odds: Odds = field(default_factory=Odds)
     place: Width = field(default_factory=Width)
-    """Of sigma_x and sigma_y [pixels]."""
+    """Of sigma_x and sigma_y."""
     photons: Width = field(default_factory=Width)
-    """Of sigma_photons [photons]."""
+    """Of sigma_photons."""
     depth: Width = field(default_factory=Width)
-    """Of sigma_z [nm]."""
+    """Of sigma_z."""
 
     def to_dict(self) -> dict[str, dict[str, float]]:
         """As JSON can hold it."""
@@ -89,9 +88,9 @@ class Corrections:
         """Corrected probabilities."""
         return self.odds.of(_tensor(probability)).numpy()
 
-    def sigma(self, sigma: NDArray[Any], probability: NDArray[Any], pixel: float) -> Floats:
-        """Corrected sigmas of the place [nm]; ``sigma`` and ``pixel`` in nm, ``probability`` before correction."""
-        return pixel * self.place.of(_tensor(sigma) / pixel, _tensor(probability)).numpy()
+    def sigma(self, sigma: NDArray[Any], probability: NDArray[Any]) -> Floats:
+        """Corrected sigmas of the place, in their own unit; ``probability`` before correction."""
+        return self.place.of(_tensor(sigma), _tensor(probability)).numpy()
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:

@@ -23,8 +23,11 @@ Floats: TypeAlias = NDArray[np.float64]
 
 BINS = 20
 """Of the reliability curve, evenly from 0 to 1."""
-POWERS, DOUBTS, KNOTS, SLOPES = (0.2, 5.0), (-3.0, 3.0), (-3.0, 3.0), (0.05, 20.0)
-"""Within which corrections are looked for: maps must rise, and further away few data would decide."""
+WIDEST, DOUBTS = (0.0, 3.0), (0.0, 3.0)
+"""Logarithms of factors by which a sigma may change: none is narrowed. In a wide domain sure ones are too wide on average, as
+those lit for long are; those seen once would then be too narrow (docs/decisions.md)."""
+KNOTS, SLOPES = (-3.0, 3.0), (0.05, 20.0)
+"""Of maps of log-odds: they must rise; further away few data would decide."""
 KEPT = 1e-6
 """How strongly a correction that the data say nothing of is kept from changing."""
 
@@ -106,44 +109,37 @@ def coverage(emitters: Columns) -> Coverage:
     return Coverage(len(error), spread(error, sigma), float(np.mean(size < 1)), float(np.mean(size < 2)))
 
 
-def fit_corrections(emitters: Columns, pixel: float, claimed: Floats, right: NDArray[np.bool_]) -> Corrections:
-    """The most likely corrections for a verdict's emitters (``pixel`` in nm) and for ``reliability``'s answer.
+def fit_corrections(emitters: Columns, claimed: Floats, right: NDArray[np.bool_]) -> Corrections:
+    """The most likely corrections for a verdict's emitters and for ``reliability``'s answer.
 
-    Sigmas: normal errors, maximum likelihood (so the spread of error / sigma becomes 1 overall). Probabilities:
-    logistic regression on the log-odds. Three or four numbers each, so some hundreds of localisations are plenty.
+    Probabilities: logistic regression on the log-odds. Sigmas: normal errors, maximum likelihood, and they are only
+    widened. A few numbers each, so some hundreds of localisations are plenty.
     """
     found = chosen(emitters, emitters["found"].astype(bool))
     sure, miscounted = found["probability"], (found["found_photons"] - found["photons"])[:, None]
     return Corrections(
         odds=fit_odds(claimed, right),
-        place=_fit_width(axes_of(found, "error") / pixel, axes_of(found, "sigma") / pixel, sure),
+        place=_fit_width(axes_of(found, "error"), axes_of(found, "sigma"), sure),
         photons=_fit_width(miscounted, found["sigma_photons"][:, None], sure),
         depth=_fit_width(axes_of(found, "error", lateral=False), axes_of(found, "sigma", lateral=False), sure),
     )
 
 
 def _fit_width(error: Floats, sigma: Floats, probability: Floats) -> Width:
-    """Of errors and sigmas (N, axes) in the sigma's unit, and probabilities (N,).
-
-    What the data do not tell, where all have the same sigma or probability, stays as it was.
-    """
+    """Of errors and sigmas (N, axes) in the same unit, and probabilities (N,)."""
     known = np.isfinite(error) & np.isfinite(sigma) & (sigma > 0)
     if known.sum() < FEWEST:
         return Width()
-    doubt = np.broadcast_to((1 - np.nan_to_num(probability, nan=1.0))[:, None], error.shape)
-    facts = np.stack([np.log(sigma[known]), doubt[known]], 1)
-    squares, start = error[known] ** 2, np.array([1.0, 0.0])
-    middle = facts.mean(0)
-    size = 0.5 * math.log(float(np.mean(squares * np.exp(-2 * (facts - middle) @ start))) + 1e-12)
+    squares = (error[known] / sigma[known]) ** 2
+    doubt = np.broadcast_to((1 - np.nan_to_num(probability, nan=1.0))[:, None], error.shape)[known]
 
-    def unlikelihood(values: Floats) -> tuple[float, Floats]:
-        wide = size + values[0] + (facts - middle) @ values[1:]
-        normal, away = squares * np.exp(-2 * wide), values[1:] - start
-        slopes = np.array([np.mean(1 - normal), *((1 - normal) @ (facts - middle) / len(normal) + 2 * KEPT * away)])
-        return float(np.mean(wide + 0.5 * normal) + KEPT * away @ away), slopes
+    def unlikelihood(values: Floats) -> float:
+        wide = values[0] + values[1] * doubt
+        return float(np.mean(wide + 0.5 * squares * np.exp(-2 * wide))) + KEPT * float(values[1] ** 2)
 
-    answer = minimize(unlikelihood, [0.0, *start], jac=True, bounds=[(None, None), POWERS, DOUBTS]).x
-    return Width(math.exp(size + answer[0] - middle @ answer[1:]), *(float(value) for value in answer[1:]))
+    start = [min(max(0.0, 0.5 * math.log(float(squares.mean()) + 1e-12)), WIDEST[1]), 0.0]
+    level, by_doubt = minimize(unlikelihood, start, bounds=[WIDEST, DOUBTS]).x
+    return Width(math.exp(level), float(by_doubt))
 
 
 def fit_odds(claimed: Floats, right: NDArray[np.bool_]) -> Odds:

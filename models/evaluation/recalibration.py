@@ -75,7 +75,7 @@ def recalibrate(runtime: Runtime, recipe: TrainingSettings, scenes: int = SCENES
     claimed, right = reliability(found, trial)
     odds = fit_odds(claimed, right)
     sure = odds.of(torch.from_numpy(column(found, "probability"))).numpy() >= SURE
-    corrections = fit_corrections(judge(found.filter(pa.array(sure)), trial).emitters, PIXEL, claimed, right)
+    corrections = fit_corrections(judge(found.filter(pa.array(sure)), trial).emitters, claimed, right)
     claimed, right = reliability(*held)
     errors = (calibration_error(reliability_curve(said, right)) for said in (claimed, corrections.probability(claimed)))
     return Calibration(corrections, scenes, sum(table.num_rows for table, _ in tables), *errors)
