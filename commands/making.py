@@ -148,11 +148,15 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint that `liveloc train` wrote.", show_default=False)],
     output: Annotated[Path | None, typer.Argument(help="Where to write; the suffixes come by themselves.")] = None,
     measure: Annotated[bool, typer.Option(help="Run the benchmark and keep its figures in the file.")] = True,
+    calibrate: Annotated[
+        bool, typer.Option(help="Put sigmas and probabilities right by simulated scenes of the training's domain.")
+    ] = True,
 ) -> None:
     """Turn a training's checkpoint into a model file that describes itself, and check that its forms agree."""
+    from models.evaluation.recalibration import SCENES
     from models.export import export as write_model
 
     target = output or checkpoint.with_name("model")
     conditions = conditions_of(CONDITIONS, "dataset.frames=300", "dataset.seed=1") if measure else ()
-    description = write_model(checkpoint, target, conditions)
+    description = write_model(checkpoint, target, conditions, SCENES if calibrate else 0)
     out.print(f"{description.name}: {target}.onnx and {target}.safetensors", highlight=False, soft_wrap=True)

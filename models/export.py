@@ -26,7 +26,9 @@ from engine.runtimes.model_file import METADATA_KEY, ModelDescription, blank_sha
 from engine.runtimes.onnx_runtime import OnnxRuntime
 from engine.runtimes.runtime import Runtime
 from engine.runtimes.torch_runtime import TorchRuntime
+from models.correction import Corrections
 from models.evaluation.benchmark import benchmark
+from models.evaluation.recalibration import recalibrate
 from models.registry import build_network
 from models.streaming import StreamStep
 from models.training import load_checkpoint
@@ -36,24 +38,34 @@ OPSET = 20
 AGREEING = 0.99
 """Smallest share of rows that both forms must give alike. In a flat map, as of a network that has learned little, a
 rounding decides which of two neighbours is the maximum, so that all of them would be too much to ask."""
+WORTH_HALVING = 256
+"""Values of a weight from which on it is stored in half precision; for fewer the node that widens them is larger."""
 
 
-def export(checkpoint: Path, output: Path, conditions: Sequence[Settings] = ()) -> ModelDescription:
+def export(
+    checkpoint: Path, output: Path, conditions: Sequence[Settings] = (), calibration_scenes: int = 0
+) -> ModelDescription:
     """Write ``output`` with suffixes .onnx and .safetensors, and check that both give the same.
 
-    The weights are rounded to what half precision holds, in both. The model is named after the file. ``conditions``
-    are benchmarked and the figures kept in the description. Raises TrainingError for a checkpoint that cannot be read,
-    ExportMismatch when the forms disagree.
+    The weights are rounded to what half precision holds, in both. The model is named after the file. Sigmas and
+    probabilities are put right by so many scenes of the training's domain; with none they stay the network's own.
+    ``conditions`` are benchmarked and the figures kept in the description. Raises TrainingError for a checkpoint that
+    cannot be read, ExportMismatch when the forms disagree.
     """
     network, training, weights, steps = load_checkpoint(checkpoint)
     weights = rounded(weights)
     description = describe(network, training, steps, output.stem)
     module = StreamStep(build_network(network)).eval()
     module.network.load_state_dict(weights)
+    runtime = TorchRuntime(module, description)
+    if calibration_scenes:  # as the network says it, before anything is corrected
+        calibration = recalibrate(runtime, training, calibration_scenes)
+        description = replace(description, calibration=calibration.to_dict())
+        module.corrections = calibration.corrections
     if conditions:
-        runtime = TorchRuntime(module, description)
         figures = {row.condition: asdict(row) for row in benchmark(runtime, conditions)}
         description = replace(description, benchmark=figures)
+    module.cpu()
     output.parent.mkdir(parents=True, exist_ok=True)
     write_weights(weights, description, output.with_suffix(".safetensors"))
     write_onnx(module, description, output.with_suffix(".onnx"))
@@ -65,11 +77,18 @@ def build_step(path: Path) -> tuple[StreamStep, ModelDescription]:
     """The streaming graph of a .safetensors model file. Raises ModelFileInvalid."""
     weights, description = read_weights(path)
     try:
-        module = StreamStep(build_network(NetworkSettings(**description.settings["network"])))
-        module.network.load_state_dict(weights)
+        network = build_network(NetworkSettings(**description.settings["network"]))
+        network.load_state_dict(weights)
+        module = StreamStep(network, corrections_of(description))
     except (KeyError, TypeError, RuntimeError) as error:
         raise ModelFileInvalid(f"{path} holds no network that this liveloc knows: {error}. Export it again.") from error
     return module.eval(), description
+
+
+def corrections_of(description: ModelDescription) -> Corrections | None:
+    """What the graph does to the network's sigmas and probabilities. Raises KeyError, TypeError."""
+    calibration = description.calibration
+    return Corrections.from_dict(calibration["corrections"]) if calibration else None
 
 
 def describe(network: NetworkSettings, training: TrainingSettings, steps: int, name: str) -> ModelDescription:
@@ -113,8 +132,21 @@ def write_onnx(module: StreamStep, description: ModelDescription, path: Path) ->
         )
     assert program is not None
     model = program.model_proto
+    store_halves(model.graph)
     onnx.helper.set_model_props(model, {METADATA_KEY: description.to_json()})
     onnx.save(model, path)
+
+
+def store_halves(graph: onnx.GraphProto) -> None:
+    """Keep weights that half precision holds exactly in it; a runtime widens them when it opens the file."""
+    for weight in [tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]:
+        values = onnx.numpy_helper.to_array(weight)
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if values.size >= WORTH_HALVING and np.array_equal(half.astype(np.float32), values):
+            stored = f"{weight.name}.half"
+            graph.node.insert(0, onnx.helper.make_node("Cast", [stored], [weight.name], to=onnx.TensorProto.FLOAT))
+            weight.CopyFrom(onnx.numpy_helper.from_array(half, stored))
 
 
 def example_inputs(

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.runtimes.model_file import ROW_COLUMNS
+from models.correction import Corrections
 from models.network import EmitterMap, EmitterMap3D, Network
 from models.tiles import Tiles, tiles_for
 
@@ -40,9 +42,11 @@ def one_by_one(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
 class StreamStep(nn.Module):
     """One call of a streaming model. Torch and ONNX runtimes run this same graph."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, corrections: Corrections | None = None) -> None:
+        """``corrections``: what becomes of the network's sigmas and probabilities; None: they stay."""
         super().__init__()
         self.network = network
+        self.corrections = corrections
         self.share(one_by_one)
         self.tile("auto")
         self._encode: Any = network.encode
@@ -91,7 +95,7 @@ class StreamStep(nn.Module):
         exists = valid[past : past + count, None, None].tensor_split(parts)
 
         def answer(part: tuple[Tensor, Tensor]) -> Tensor:
-            rows: Tensor = self._detect(decode(part[0], height, width), part[1], threshold)
+            rows: Tensor = self._detect(decode(part[0], height, width), part[1], threshold, self.corrections)
             return rows
 
         rows = self._each(answer, list(zip(seen.tensor_split(parts), exists, strict=True)))
@@ -103,7 +107,8 @@ class StreamStep(nn.Module):
         sequence = torch.cat([state, self.network.encode(photons)])
         past = self.network.context[0]
         maps = self.network.decode(self.network.attend(sequence[None], valid, past, count), height, width)
-        return detect(maps, valid[past : past + count, None, None], threshold), sequence[count:]
+        exists = valid[past : past + count, None, None]
+        return detect(maps, exists, threshold, self.corrections), sequence[count:]
 
     def _tiles_of(self, photons: Tensor) -> Tiles | None:
         """How frames of this size are worked off, decided once as memory is then."""
@@ -138,8 +143,10 @@ def _joined(parts: list[Tensor], frames: list[int]) -> Tensor:
     return torch.cat(parts)
 
 
-def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:
+def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor, corrections: Corrections | None = None) -> Tensor:
     """Rows (N, columns) of the local maxima of the reported probability; maps (T, H, W), ``exists`` broadcasts.
+
+    With ``corrections`` the sigmas and probabilities of the rows, and so the threshold, are corrected ones.
 
     An emitter near a corner is shared by at most the four pixels that meet there, so what counts is the largest sum
     over the four 2×2 squares that a pixel belongs to; a row stands where a pixel is the largest of its nine. The four
@@ -150,7 +157,8 @@ def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:
     squares = _of_squares(torch.add, padded)
     shared = _of_squares(torch.maximum, squares)
     largest = _of_squares(torch.maximum, _of_squares(torch.maximum, padded))
-    frame, row, column = ((probability >= largest) & (shared > threshold)).nonzero().unbind(1)
+    least = threshold if corrections is None else corrections.odds.before(threshold)
+    frame, row, column = ((probability >= largest) & (shared > least)).nonzero().unbind(1)
     rows, columns = _best_square(squares, frame, row, column)
     weight = padded[frame[:, None], rows + 1, columns + 1]
 
@@ -169,7 +177,16 @@ def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor) -> Tensor:
     values = [*place, sigma_x, sigma_y, sigma_photons, shared[frame, row, column].clamp(max=1.0)]
     if isinstance(maps, EmitterMap3D):
         values += _sum_up(of_square(maps.z), of_square(maps.sigma_z), agreeing, weight)
-    return torch.stack(values, 1)
+    return torch.stack(values if corrections is None else _corrected(values, corrections), 1)
+
+
+def _corrected(values: list[Tensor], corrections: Corrections) -> list[Tensor]:
+    """The columns of rows, in the order of row_columns."""
+    *place, sigma_x, sigma_y, sigma_photons, probability = values[: len(ROW_COLUMNS)]
+    words = [corrections.place.of(sigma, probability) for sigma in (sigma_x, sigma_y)]
+    words += [corrections.photons.of(sigma_photons, probability), corrections.odds.of(probability)]
+    depth = [values[9], corrections.depth.of(values[10], probability)] if len(values) > len(ROW_COLUMNS) else []
+    return [*place, *words, *depth]
 
 
 def _of_squares(join: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:

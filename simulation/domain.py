@@ -63,9 +63,13 @@ class SceneBatch:
 class Domain:
     """Draws scenes from a DomainSettings. All randomness comes from the generator that is passed in."""
 
-    def __init__(self, settings: DomainSettings, frames: int, size: int) -> None:
-        """Raises SettingsError where the settings' PSF cannot be had or does not go with them."""
+    def __init__(self, settings: DomainSettings, frames: int, size: int, faintest: float = FAINTEST) -> None:
+        """``faintest``: smallest light of an emitter in a frame that is truth [photons].
+
+        Raises SettingsError where the settings' PSF cannot be had or does not go with them.
+        """
         self.settings = settings
+        self.faintest = faintest
         self.frames = frames
         self.size = size
         self._spline = spline_psf(settings.psf_file, "training.domain.psf_file") if settings.psf == "spline" else None
@@ -95,7 +99,7 @@ class Domain:
         if self.settings.flips:
             measured, field, truth = flipped(measured, field, truth, generator)
         inside = (truth.x > 0) & (truth.x < self.size) & (truth.y > 0) & (truth.y < self.size)
-        return measured, field, truth.kept(inside & (truth.photons >= FAINTEST))
+        return measured, field, truth.kept(inside & (truth.photons >= self.faintest))
 
     def _psf(self, sigma: float, draw: _Draw) -> Psf:
         """The scene's PSF; ``sigma`` in focus [pixels]."""

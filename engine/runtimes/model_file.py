@@ -8,8 +8,8 @@ from typing import Any
 
 from config.errors import ModelFileInvalid
 
-FORMAT = 1
-"""Version of the description; a reader refuses a newer one."""
+FORMAT = 2
+"""Version of the description; a reader refuses a newer one. From 2 on a file may hold a calibration."""
 
 METADATA_KEY = "liveloc"
 """Under this key the description stands in a file's own metadata."""
@@ -64,6 +64,9 @@ class ModelDescription:
     """Versions of liveloc and torch, and the steps trained."""
     benchmark: dict[str, Any] = field(default_factory=dict)
     """The model's own figures: conditions → JI, RMSE, efficiency."""
+    calibration: dict[str, Any] = field(default_factory=dict)
+    """How sigmas and probabilities were put right after training, as models/evaluation/recalibration.py says it; empty:
+    they are the network's own."""
     format: int = FORMAT
 
     def to_json(self) -> str:

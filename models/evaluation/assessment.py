@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from config.schema import EvaluationSettings, Settings
 from engine.runtimes.runtime import Runtime
+from models.correction import Corrections
 from models.evaluation.benchmark import benchmark_row, trial_of
 from models.evaluation.calibration import (
-    Corrections,
     calibration_error,
     coverage,
     fit_corrections,
@@ -89,7 +89,7 @@ def assess(runtime: Runtime, conditions: Sequence[Settings], progress: Progress 
     progress("point pairs")
     rows = resolving_power(localise, first, context, plan.pair_distances, plan.pair_frames, plan.pairs)
     yield _pairs_section([flat(row) for row in rows], first)
-    yield _corrections_section(judged, pixel)
+    yield _corrections_section(judged)
 
 
 def judge_conditions(
@@ -261,30 +261,31 @@ def _pairs_section(rows: list[dict[str, Any]], settings: Settings) -> Section:
     return Section("pairs", "Resolving power", note, rows)
 
 
-def _corrections_section(judged: Sequence[Judged], pixel: float) -> Section:
+def _corrections_section(judged: Sequence[Judged]) -> Section:
     emitters = pooled([one.verdict.emitters for one in judged])
     answers = [reliability(one.table, one.verdict.trial) for one in judged]
     claimed, right = (np.concatenate(column) for column in zip(*answers, strict=True))
-    fitted = fit_corrections(emitters, pixel, claimed, right)
+    fitted = fit_corrections(emitters, claimed, right)
     note = (
-        "The monotone maps that would put sigmas and probabilities right on these data: with n found photons a sigma s "
-        "[pixels] becomes scale·s^power·(n/1000)^photon_power, the log-odds l of a probability scale·l + shift. As it "
-        "should be: 1, 1, 0, 1, 0. Before and after: the sigma spreads by found photons that are furthest from 1, and "
-        "the expected calibration error of the probabilities."
+        "The monotone maps that would put sigmas and probabilities right on these data: a sigma s of probability p "
+        "becomes scale·s·exp(doubt·(1 − p)), never less; log-odds l become level + slope·(l − knot), another slope "
+        "below the knot than above. Nothing to correct: 1, 0, level = knot, 1, 1. Before and after: the sigma spreads "
+        "by found photons that are furthest from 1, and the expected calibration error of the probabilities."
     )
     row = {
-        **vars(fitted),
-        "spread_before": worst_spread(emitters, Corrections(), pixel),
-        "spread_after": worst_spread(emitters, fitted, pixel),
+        **vars(fitted.place),
+        **vars(fitted.odds),
+        "spread_before": worst_spread(emitters, Corrections()),
+        "spread_after": worst_spread(emitters, fitted),
         "calibration_error": calibration_error(reliability_curve(claimed, right)),
         "after_correction": calibration_error(reliability_curve(fitted.probability(claimed), right)),
     }
     return Section("corrections", "What would be corrected", note, [row])
 
 
-def worst_spread(emitters: Columns, corrections: Corrections, pixel: float) -> float:
+def worst_spread(emitters: Columns, corrections: Corrections) -> float:
     """Of the corrected sigmas' spreads by found photons, the one furthest from 1; NaN without any."""
     found = chosen(emitters, emitters["found"].astype(bool))
-    put_right = {name: corrections.sigma(found[name], found["found_photons"], pixel) for name in ("sigma_x", "sigma_y")}
+    put_right = {name: corrections.sigma(found[name], found["probability"]) for name in ("sigma_x", "sigma_y")}
     spreads = [row["spread"] for row in _sigma_rows("", found | put_right) if row["by"] == "found_photons"]
     return max(spreads, key=lambda value: abs(math.log(value)), default=math.nan)

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, logit
+from scipy.special import logit
 
+from models.correction import SUREST, Corrections, Odds, Width
 from models.evaluation.metrics import match
-from models.evaluation.strata import spread
+from models.evaluation.strata import FEWEST, spread
 from models.evaluation.trial import RADIUS, Trial, column
 from models.evaluation.verdict import Columns, axes_of, chosen
 from simulation.domain import FAINTEST
 
 Floats: TypeAlias = NDArray[np.float64]
 
-PHOTONS = 1000.0
-"""Unit of photons in corrections."""
 BINS = 20
 """Of the reliability curve, evenly from 0 to 1."""
+WIDEST, DOUBTS = (0.0, 3.0), (0.0, 3.0)
+"""Logarithms of factors by which a sigma may change: none is narrowed. In a wide domain sure ones are too wide on
+average, as those lit for long are; those seen once would then be too narrow (docs/decisions.md)."""
+KNOTS, SLOPES = (-3.0, 3.0), (0.05, 20.0)
+"""Of maps of log-odds: they must rise; further away few data would decide."""
+KEPT = 1e-6
+"""How strongly a correction that the data say nothing of is kept from changing."""
 
 
 @dataclass(frozen=True)
@@ -103,74 +109,55 @@ def coverage(emitters: Columns) -> Coverage:
     return Coverage(len(error), spread(error, sigma), float(np.mean(size < 1)), float(np.mean(size < 2)))
 
 
-@dataclass(frozen=True)
-class Corrections:
-    """Monotone maps that put a model's own words right; as it stands, they change nothing.
+def fit_corrections(emitters: Columns, claimed: Floats, right: NDArray[np.bool_]) -> Corrections:
+    """The most likely corrections for a verdict's emitters and for ``reliability``'s answer.
 
-    A sigma s [pixels] of a localisation with n found photons becomes
-    ``sigma_scale`` · s^``sigma_power`` · (n / PHOTONS)^``photon_power``, a probability p becomes
-    σ(``logit_scale`` · logit p + ``logit_shift``).
-    """
-
-    sigma_scale: float = 1.0
-    sigma_power: float = 1.0
-    photon_power: float = 0.0
-    logit_scale: float = 1.0
-    logit_shift: float = 0.0
-
-    def sigma(self, sigma: NDArray[Any], photons: NDArray[Any], pixel: float) -> Floats:
-        """Corrected standard deviations [nm]; ``sigma`` and ``pixel`` in nm, ``photons`` as found, at least 1."""
-        light = (np.maximum(photons, 1.0) / PHOTONS) ** self.photon_power
-        return np.asarray(pixel * self.sigma_scale * (sigma / pixel) ** self.sigma_power * light, np.float64)
-
-    def probability(self, probability: NDArray[Any]) -> Floats:
-        """Corrected probabilities."""
-        return np.asarray(expit(self.logit_scale * _logit(probability) + self.logit_shift), np.float64)
-
-
-def fit_corrections(emitters: Columns, pixel: float, claimed: Floats, right: NDArray[np.bool_]) -> Corrections:
-    """The most likely corrections for a verdict's emitters (``pixel`` in nm) and for ``reliability``'s answer.
-
-    Sigmas: normal errors, maximum likelihood (so the spread of error / sigma becomes 1 overall). Probabilities: Platt's
-    logistic regression on the log-odds. Two or three numbers each, so some hundreds of localisations are plenty.
+    Probabilities: logistic regression on the log-odds. Sigmas: normal errors, maximum likelihood, and they are only
+    widened. A few numbers each, so some hundreds of localisations are plenty.
     """
     found = chosen(emitters, emitters["found"].astype(bool))
-    light = np.stack([found["found_photons"]] * 2, 1)
-    sigmas = _fit_sigma(axes_of(found, "error") / pixel, axes_of(found, "sigma") / pixel, light)
-    return Corrections(*sigmas, *_fit_probability(claimed, right))
+    sure, miscounted = found["probability"], (found["found_photons"] - found["photons"])[:, None]
+    return Corrections(
+        odds=fit_odds(claimed, right),
+        place=_fit_width(axes_of(found, "error"), axes_of(found, "sigma"), sure),
+        photons=_fit_width(miscounted, found["sigma_photons"][:, None], sure),
+        depth=_fit_width(axes_of(found, "error", lateral=False), axes_of(found, "sigma", lateral=False), sure),
+    )
 
 
-def _fit_sigma(error: Floats, sigma: Floats, photons: Floats) -> tuple[float, float, float]:
-    """Scale and powers for sigmas [pixels] (N, 2) and found photons; 1, 1 and 0 without any."""
+def _fit_width(error: Floats, sigma: Floats, probability: Floats) -> Width:
+    """Of errors and sigmas (N, axes) in the same unit, and probabilities (N,)."""
     known = np.isfinite(error) & np.isfinite(sigma) & (sigma > 0)
-    if not known.any():
-        return 1.0, 1.0, 0.0
-    squares, logs = error[known] ** 2, np.log(sigma[known])
-    light = np.log(np.maximum(photons[known], 1.0) / PHOTONS)
-    middle, bright = float(logs.mean()), float(light.mean())
+    if known.sum() < FEWEST:
+        return Width()
+    squares = (error[known] / sigma[known]) ** 2
+    doubt = np.broadcast_to((1 - np.nan_to_num(probability, nan=1.0))[:, None], error.shape)[known]
 
     def unlikelihood(values: Floats) -> float:
-        wide = values[0] + values[1] * (logs - middle) + values[2] * (light - bright)
-        # What the data do not tell, where all have the same sigma or photons, stays as it was.
-        kept = 1e-6 * float((values[1] - 1) ** 2 + values[2] ** 2)
-        return float(np.mean(wide + 0.5 * squares * np.exp(-2 * wide))) + kept
+        wide = values[0] + values[1] * doubt
+        return float(np.mean(wide + 0.5 * squares * np.exp(-2 * wide))) + KEPT * float(values[1] ** 2)
 
-    level, power, lit = minimize(unlikelihood, [middle, 1.0, 0.0], method="Nelder-Mead").x
-    return float(math.exp(level - power * middle - lit * bright)), float(power), float(lit)
+    start = [min(max(0.0, 0.5 * math.log(float(squares.mean()) + 1e-12)), WIDEST[1]), 0.0]
+    level, by_doubt = minimize(unlikelihood, start, bounds=[WIDEST, DOUBTS]).x
+    return Width(math.exp(level), float(by_doubt))
 
 
-def _fit_probability(claimed: Floats, right: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and shift of the log-odds; 1 and 0 where all are right or all wrong."""
-    if not len(right) or right.all() or not right.any():
-        return 1.0, 0.0
-    odds, sign = _logit(claimed), np.where(right, -1.0, 1.0)
+def fit_odds(claimed: Floats, right: NDArray[np.bool_]) -> Odds:
+    """The most likely map of ``reliability``'s answer; none where too few are right or too few wrong.
+
+    Where either side of the knot is empty, its slope stays as it was.
+    """
+    if min(right.sum(), (~right).sum()) < FEWEST:
+        return Odds()
+    odds, sign = np.clip(logit(claimed), -SUREST, SUREST), np.where(right, -1.0, 1.0)
 
     def unlikelihood(values: Floats) -> float:
-        return float(np.mean(np.logaddexp(0, sign * (values[0] * odds + values[1]))))
+        knot, level, below, above = values
+        beyond = odds - knot
+        new = level + below * np.minimum(beyond, 0) + above * np.maximum(beyond, 0)
+        kept = KEPT * float((below - 1) ** 2 + (above - 1) ** 2)
+        return float(np.mean(np.logaddexp(0, sign * new))) + kept
 
-    slope, shift = minimize(unlikelihood, [1.0, 0.0], method="BFGS").x
-    return float(slope), float(shift)
-
-
-def _logit(probability: NDArray[Any]) -> Floats:
-    return np.asarray(logit(np.clip(probability, 1e-4, 1 - 1e-4)), np.float64)
+    bounds = [KNOTS, (None, None), SLOPES, SLOPES]
+    fits = [minimize(unlikelihood, [knot, knot, 1.0, 1.0], bounds=bounds) for knot in (-1.5, 0.0, 1.5)]
+    return Odds(*(float(value) for value in min(fits, key=lambda fit: fit.fun).x))

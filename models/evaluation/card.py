@@ -183,11 +183,26 @@ def _making(description: ModelDescription, model: Path) -> str:
         "file": f"{model.name}, {model.stat().st_size / 1e6:.1f} MB",
         "recipe": f"training={training.get('name', '?')}, {description.made_by.get('steps', '?')} steps",
         "started from": training.get("base") or "fresh weights",
+        "calibration": _calibration(description.calibration),
         "settings": f"SHA-256 {description.settings_hash[:16]}…, kept whole in the file",
         "made by": ", ".join(f"{name} {value}" for name, value in description.made_by.items() if name != "steps"),
     }
     lines = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"## How it was made\n\nOn frames simulated while it trained.\n\n| | |\n| --- | --- |\n{lines}"
+
+
+def _calibration(made: Mapping[str, Any]) -> str:
+    """How sigmas and probabilities were put right after training."""
+    if not made:
+        return "none: sigmas and probabilities are the network's own"
+    words = (
+        f"sigmas and probabilities, on {made['localisations']:,} localisations in {made['scenes']} simulated scenes of "
+        "its domain"
+    )
+    before, after = made["error_before"], made["error_after"]
+    if before is None or after is None:
+        return words
+    return f"{words}; expected calibration error {before:.3f} before, {after:.3f} after (scenes held back)"
 
 
 def _parameters(model: Path) -> str:

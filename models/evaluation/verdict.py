@@ -31,7 +31,7 @@ class Verdict:
     emitters: Columns
     """One row an emitter and frame that counts, by column (N,): frame, x, y, photons, neighbour and (in 3-D) z [nm],
     snr, bound_* and summed_* (nm, x, y, z), found, and for those that were found error_*, sigma_* [nm], found_photons,
-    probability."""
+    sigma_photons [photons], probability."""
     localisations: Columns
     """One row a localisation: frame, x, y, photons, probability; hit, ignored (on an emitter too dim to count)."""
 
@@ -91,4 +91,5 @@ def _outcome(found: pa.Table, true: pa.Table) -> Columns:
     axes = AXES if has_depths(found, true) else AXES[:2]
     outcome: Columns = {f"error_{axis}": column(found, axis) - column(true, axis) for axis in axes}
     outcome |= {f"sigma_{axis}": column(found, f"sigma_{axis}") for axis in axes}
-    return outcome | {"found_photons": column(found, "photons"), "probability": column(found, "probability")}
+    outcome["found_photons"] = column(found, "photons")
+    return outcome | {name: column(found, name) for name in ("sigma_photons", "probability")}

@@ -7,15 +7,17 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from engine.output.table import table_from_columns
+from models.correction import Corrections, Odds, Width
 from models.evaluation.assessment import worst_spread
 from models.evaluation.calibration import (
-    Corrections,
     calibration_error,
     coverage,
     fit_corrections,
+    fit_odds,
     reliability,
     reliability_curve,
 )
@@ -204,38 +206,69 @@ def test_corrections_undo_what_was_done_to_sigmas_and_probabilities() -> None:
     error = np.exp(rng.uniform(math.log(4), math.log(40), 6000))
     found = found_of(truth, 0.0, 1.0)
     moved = {axis: pa.array(found[axis].to_numpy() + error * rng.standard_normal(6000), pa.float32()) for axis in "xy"}
-    sigma = pa.array(0.6 * PIXEL * (error / PIXEL) ** 1.2, pa.float32())
+    sigma = pa.array(0.6 * error, pa.float32())
     for name, values in {**moved, "sigma_x": sigma, "sigma_y": sigma}.items():
         found = found.set_column(found.column_names.index(name), name, values)
     emitters = judge(found, trial(truth)).emitters
     odds = rng.normal(0, 2, 20_000)
-    right = rng.uniform(size=20_000) < 1 / (1 + np.exp(-(0.5 * odds + 0.7)))
+    meant = 1 / (1 + np.exp(-(0.5 * odds + 0.7)))
+    right = rng.uniform(size=20_000) < meant
     claimed = 1 / (1 + np.exp(-odds))
-    fitted = fit_corrections(emitters, PIXEL, claimed, right)
-    assert fitted.photon_power == pytest.approx(0, abs=0.01)  # all have the same photons: nothing to be learned
-    assert fitted.sigma(np.asarray(sigma), emitters["found_photons"], PIXEL) == pytest.approx(error, rel=0.08)
-    assert (fitted.logit_scale, fitted.logit_shift) == pytest.approx((0.5, 0.7), abs=0.06)
+    fitted = fit_corrections(emitters, claimed, right)
+    assert fitted.place.doubt == pytest.approx(0, abs=0.01)  # all are as probable: nothing to be learned
+    assert fitted.sigma(np.asarray(sigma), emitters["probability"]) == pytest.approx(error, rel=0.08)
+    assert fitted.probability(claimed) == pytest.approx(meant, abs=0.04)
     after = calibration_error(reliability_curve(fitted.probability(claimed), right))
     assert after < 0.02 < calibration_error(reliability_curve(claimed, right))
 
 
-def test_sigmas_that_are_wrong_by_photons_are_put_right() -> None:
-    rng = np.random.default_rng(6)
-    photons = np.exp(rng.uniform(math.log(150), math.log(4000), 8000))
-    truth = truth_of(8000, photons)
-    wrong = (photons / 1000) ** 0.3  # errors are this many times the sigmas
-    found = found_of(truth, 0.0, 10.0)
+def test_a_bent_map_of_probabilities_is_found() -> None:
+    rng = np.random.default_rng(8)
+    made = Odds(knot=-1.0, level=-0.4, below=0.9, above=1.6)
+    claimed = 1 / (1 + np.exp(-rng.normal(0, 2.5, 40_000)))
+    true = made.of(torch.from_numpy(claimed)).numpy()
+    fitted = fit_odds(claimed, rng.uniform(size=40_000) < true)
+    assert fitted.of(torch.from_numpy(claimed)).numpy() == pytest.approx(true, abs=0.02)
+    assert fit_odds(claimed, claimed > 2) == Odds()  # none is right: nothing can be said
+
+
+def test_sigmas_that_hide_doubt_and_those_of_photons_and_z_are_put_right() -> None:
+    rng = np.random.default_rng(9)
+    count, sure = 8000, rng.uniform(0.3, 1.0, 8000)
+    truth = truth_of(count).append_column("z", pa.array(rng.uniform(-400, 400, count)))
+    wrong = np.exp(1.5 * (1 - sure))
+    columns = {name: truth[name].to_numpy() + 0.0 for name in ("x", "y", "photons", "z")}
+    said = {"sigma_x": 8.0, "sigma_y": 8.0, "sigma_photons": 20.0, "sigma_z": 30.0}
+    for name in columns:
+        columns[name] += said[f"sigma_{name}"] * wrong * rng.standard_normal(count)
+    sigmas = {name: np.full(count, value) for name, value in said.items()}
+    table = table_from_columns({"frame": truth["frame"].to_numpy(), "probability": sure, **columns, **sigmas}, {})
+    fitted = fit_corrections(judge(table, trial(truth)).emitters, np.empty(0), np.empty(0, bool))
+    for width in (fitted.place, fitted.photons, fitted.depth):
+        assert width.doubt == pytest.approx(1.5, abs=0.1)
+
+
+def test_the_spread_furthest_from_1_is_told_before_and_after() -> None:
+    truth = truth_of(4000, np.repeat([300.0, 1200.0], 2000))
+    sure = np.repeat([0.5, 1.0], 2000)  # of the dim ones half as much is known as they say
+    found = found_of(truth, 0.0, 10.0, probability=sure)
     for axis in "xy":
-        moved = found[axis].to_numpy() + 10 * wrong * rng.standard_normal(8000)
-        found = found.set_column(found.column_names.index(axis), axis, pa.array(moved, pa.float32()))
+        error = np.repeat([20.0, 10.0], 2000) * np.random.default_rng(ord(axis)).standard_normal(4000)
+        moved = pa.array(found[axis].to_numpy() + error, pa.float32())
+        found = found.set_column(found.column_names.index(axis), axis, moved)
     emitters = judge(found, trial(truth)).emitters
-    fitted = fit_corrections(emitters, PIXEL, np.empty(0), np.empty(0, bool))
-    assert fitted.photon_power == pytest.approx(0.3, abs=0.02)
-    assert abs(worst_spread(emitters, Corrections(), PIXEL) - 1) > 0.3
-    assert worst_spread(emitters, fitted, PIXEL) == pytest.approx(1, abs=0.06)
+    fitted = fit_corrections(emitters, np.empty(0), np.empty(0, bool))
+    assert worst_spread(emitters, Corrections()) == pytest.approx(2, abs=0.06)
+    assert worst_spread(emitters, fitted) == pytest.approx(1, abs=0.05)
+
+
+def test_sigmas_are_not_narrowed() -> None:
+    truth = truth_of(2000)
+    emitters = judge(found_of(truth, 5.0, 10.0), trial(truth)).emitters
+    assert fit_corrections(emitters, np.empty(0), np.empty(0, bool)).place == Width()
 
 
 def test_corrections_of_nothing_change_nothing() -> None:
     truth = truth_of(10)
     emitters = judge(found_of(truth.slice(0, 0), 1.0, 1.0), trial(truth)).emitters
-    assert fit_corrections(emitters, PIXEL, np.empty(0), np.empty(0, bool)) == Corrections()
+    assert fit_corrections(emitters, np.empty(0), np.empty(0, bool)) == Corrections()
