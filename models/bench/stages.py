@@ -63,7 +63,8 @@ def shared_out(spans: Spans, whole: float) -> dict[str, float]:
 
     Stages that run side by side share the time from the first's begin to the last's end as they were at work in it.
     """
-    seconds, left = dict[str, float].fromkeys((*STAGES, "rest"), 0.0), whole
+    stages: list[str] = [*STAGES, "rest"]
+    seconds, left = dict.fromkeys(stages, 0.0), whole
     for names in TOGETHER:
         parts = [part for part in spans if part[0] in names]
         if not parts:
