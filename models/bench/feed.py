@@ -14,7 +14,7 @@ from acquisition.pace import Pace
 from acquisition.source import Frames, Pixels, SourceDescription
 from engine.status import Status
 
-POLL = 0.002
+POLL = 0.01
 """Seconds between two looks at how far the engine is."""
 
 
