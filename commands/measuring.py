@@ -89,7 +89,7 @@ def _print_rows(result: Result) -> None:
         table.add_row(escape(row.model), row.runtime, f"{row.width}×{row.height}", *rates, fed, delay, memory, culprit)
     out.print(table)
     out.print(
-        "frames/s: the whole engine, recorded and published; network: it alone; live at: what it was then fed at, for delay",
+        "frames/s: the whole engine, recorded and published; network: it alone; delay: when fed at the rate before it",
         highlight=False,
         soft_wrap=True,
     )
