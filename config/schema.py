@@ -456,7 +456,7 @@ class RunSettings:
     """End after so long [s]."""
     frames: int | None = None
     """End after so many frames."""
-    threshold: float = 0.45
+    threshold: float = 0.7
     """Smallest probability of a localisation that is kept. Lower finds more dim emitters, higher errs less."""
     formats: list[str] = field(default_factory=lambda: ["csv", "parquet"])
     """Tables written at the end: csv (ThunderSTORM), hdf5 (Picasso), parquet."""
@@ -501,7 +501,7 @@ class EvaluationSettings:
     output: str | None = None
     """Folder for everything that can be measured: results.json, .md, .csv and figures; None: the short table alone."""
     thresholds: list[float] = field(
-        default_factory=lambda: [0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9]
+        default_factory=lambda: [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
     )
     """Smallest probabilities that are tried; the least of them is as improbable as localisations are looked at."""
     isolated_photons: list[float] = field(default_factory=lambda: [200.0, 300.0, 500.0, 1000.0, 2000.0, 5000.0])

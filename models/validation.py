@@ -18,6 +18,7 @@ from simulation.domain import Domain, SceneBatch
 SEED = 1 << 62
 """Beyond every seed of a training's scenes."""
 THRESHOLD = 0.45
+"""Of probabilities as the network says them, before an export puts them right."""
 RADIUS = 250.0
 """Largest distance of a pair [nm]."""
 FLOOR = 100.0
