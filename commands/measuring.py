@@ -77,7 +77,7 @@ def _print_rows(result: Result) -> None:
     from models.bench.page import machine_in_words
     from viewer.terminal import size_in_words
 
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("model", "runtime", "frame", "frames/s", "network", "live at", "delay", "memory"):
         table.add_column(heading, justify="left" if heading in ("model", "runtime") else "right", no_wrap=True)
     table.add_column("held up by")

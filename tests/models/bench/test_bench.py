@@ -108,9 +108,9 @@ def test_plot(found: Result, tmp_path: Path) -> None:
 def test_page(found: Result, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     page = tmp_path / "docs" / "performance.md"
-    write_page(found, settings(f"bench.plot={tmp_path / 'pictures' / 'a.png'}"), "liveloc bench bench=full", page)
+    write_page(found, settings(f"bench.plot={tmp_path / 'pictures' / 'a.png'}"), "liveloc bench seconds=3", page)
     text = page.read_text(encoding="utf-8")
-    assert "```\nliveloc bench bench=full\n```" in text
+    assert "```\nliveloc bench seconds=3\n```" in text
     assert "![Frames a second, delay, stages](../pictures/a.png)" in text
     assert "No graphics card was here" in text
     assert "| tiny | encode | " in text
