@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def bench(overrides: Overrides = None) -> None:
     """Measure what this computer can do: frames/s of each model, runtime and frame size, delay, memory, bottleneck.
 
-    Two minutes on two cores. Its own settings go without `bench.`: models, runtimes, sizes, seconds; output=FILE.json
+    A few minutes on two cores. Its own settings go without `bench.`: models, runtimes, sizes, seconds; output=FILE.json
     for the rows, plot=FILE.png, page=FILE.md for what each stage costs and how close it comes to what the computer can
     do. A network's name, such as decode, stands for an untrained one.
 
