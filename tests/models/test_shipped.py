@@ -17,7 +17,7 @@ from acquisition.camera import Camera
 from acquisition.recorded import RecordedSource
 from acquisition.source import Frames
 from config.compose import compose
-from config.schema import CameraSettings, Settings
+from config.schema import CameraSettings, RunSettings, Settings
 from engine.runtimes import load_runtime
 from engine.runtimes.choice import Wanted
 from engine.runtimes.runtime import Runtime
@@ -29,6 +29,8 @@ from models.weights import FOLDER, model_path, shipped
 from simulation.dataset import make_simulator
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+THRESHOLD = RunSettings().threshold
+"""What a user gets who changes nothing."""
 SEED = 20_261_122
 """Of acquisitions that no training saw: training draws scenes, not acquisitions, from seeds of its own."""
 
@@ -121,7 +123,7 @@ def replayed(path: Path, settings: CameraSettings) -> tuple[NDArray[np.float64],
         description = source.open()
         shape = (description.height, description.width)
         camera = Camera.from_settings(settings, description.camera, shape, (0, 0))
-        localiser = StreamingLocaliser(runtime("onnx"), camera)
+        localiser = StreamingLocaliser(runtime("onnx"), camera, THRESHOLD)
         found = pa.Table.from_batches([*(localiser.push(block) for block in source.blocks(16)), localiser.flush()])
     x, y = (found[axis].to_numpy() / camera.pixel_size - 0.5 for axis in ("x", "y"))
     return np.stack([found["frame"].to_numpy(), x, y], 1), camera.pixel_size
@@ -166,7 +168,7 @@ def test_the_number_of_threads_changes_no_row(precision: str) -> None:
     tables = []
     for threads in (1, 2, 3):
         runtime = load_runtime(model_path("small"), Wanted("torch", "cpu", precision, threads), build_step)
-        tables.append(localise(simulator, StreamingLocaliser(runtime, simulator.camera, 0.45)))
+        tables.append(localise(simulator, StreamingLocaliser(runtime, simulator.camera, THRESHOLD)))
     assert len(tables[0]) > 100
     assert tables[0].equals(tables[1])
     assert tables[0].equals(tables[2])
