@@ -146,9 +146,9 @@ def test_the_front() -> None:
         "Written by `pytest -s -m benchmark tests/benchmarks/test_front.py`.",
         "",
         (
-            "Every network was trained with the same small budget: a thousand steps of 6 scenes of 12 frames of 32 × 32 "
-            "pixels in the challenge's conditions alone (`training=study`), from fresh weights, with the same optimiser, "
-            f"loss, outputs and detection. Efficiency on {FRAMES} frames under each condition of "
+            "Every network was trained with the same small budget: a thousand steps of 6 scenes of 12 frames of "
+            "32 × 32 pixels in the challenge's conditions alone (`training=study`), from fresh weights, with the same "
+            f"optimiser, loss, outputs and detection. Efficiency on {FRAMES} frames under each condition of "
             "[benchmarks.md](benchmarks.md), each at the network's best threshold. The shipped models had many times "
             "that budget and a wider domain; here networks are compared, not models."
         ),
