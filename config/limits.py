@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from config.errors import SettingsError
 
 if TYPE_CHECKING:
-    from config.schema import Settings
+    from config.schema import DomainSettings, Settings
 
 POSITIVE = math.ulp(0.0)
 """The smallest float above zero: a lower limit that shuts out zero itself."""
@@ -46,6 +46,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "training.domain.dropout": (0, 1),
     "training.domain.structured_background": (0, 1),
     "training.domain.background_change": (0, 1),
+    "training.domain.often_share": (0, 1),
     "dataset.frames": (1, math.inf),
     "dataset.height": (1, math.inf),
     "dataset.width": (1, math.inf),
@@ -189,6 +190,20 @@ def _check_domain(settings: Settings) -> None:
         elif not (len(bounds) == 2 and (bounds[0] >= 0 or name in SIGNED) and bounds[0] <= bounds[1]):
             at_least = "" if name in SIGNED else ", 0 or more"
             raise SettingsError(f"{key}: expected [smallest, largest]{at_least}, found {value}.")
+    _check_often(settings.training.domain)
+
+
+def _check_often(domain: DomainSettings) -> None:
+    wide = {name: value for name, value in vars(domain).items() if isinstance(value, list) and name not in BY_AXIS}
+    for name, narrow in domain.often.items():
+        if name not in wide:
+            raise SettingsError(f"training.domain.often: expected names among {', '.join(wide)}; found {name!r}.")
+        low, high = wide[name]
+        if not (len(narrow) == 2 and low <= narrow[0] <= narrow[1] <= high):
+            raise SettingsError(
+                f"training.domain.often.{name}: expected [smallest, largest] within [{low:g}, {high:g}], the range of "
+                f"training.domain.{name}; found {narrow}."
+            )
 
 
 def _check_simulation(settings: Settings) -> None:

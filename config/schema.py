@@ -164,6 +164,10 @@ class DomainSettings:
     """Largest relative change of a scene's background from its first frame to its last."""
     flips: bool = False
     """Mirror half of the scenes along x, and half along y. Not for a spline, whose mirror image is another PSF."""
+    often: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    """Narrower ranges, by the names above, of what most microscopes see: a share of the scenes is drawn from them."""
+    often_share: float = 0.0
+    """That share of the scenes."""
 
 
 @dataclass

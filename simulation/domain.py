@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -78,6 +78,8 @@ class Domain:
                 "training.domain.flips and width_spread do not go with psf=spline: its mirror image is another PSF, "
                 "and its width the measured one. Set flips=false and width_spread=0."
             )
+        narrow = replace(settings, **settings.often, often={}, often_share=0.0)
+        self._often = Domain(narrow, frames, size, faintest) if settings.often_share > 0 else None
 
     def batch(self, scenes: int, generator: torch.Generator) -> SceneBatch:
         """A batch of independent scenes."""
@@ -89,6 +91,8 @@ class Domain:
 
     def _scene(self, index: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Truth]:
         draw = _Draw(generator)
+        if self._often and draw.uniform(0, 1) < self.settings.often_share:
+            return self._often._scene(index, generator)
         sigma = draw.uniform(*self.settings.psf_sigma)
         background, photons = self._light(sigma, draw)
         truth, width = self._emitters(index, photons, draw)

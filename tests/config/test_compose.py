@@ -57,6 +57,8 @@ REFUSED = {
     "format": ("run.formats=[csv,xlsx]", "found xlsx"),
     "short roi": ("run.roi=[1,2,3]", "expected [x, y, width, height]"),
     "stop before start": ("run.stop=0", "expected a number of 1 or more"),
+    "often of nothing": ("training.domain.often={brightness: [1,2]}", "expected names among psf_sigma"),
+    "often beyond the domain": ("training.domain.often={photons: [50,200]}", "within [100, 5000]"),
     "domain upside down": ("training.domain.photons=[200,100]", "expected [smallest, largest]"),
     "no cluster": ("cluster=remote", "cluster=remote: no such cluster. There are local, off"),
     "cluster without a port": ("cluster=node1.example", "no such cluster"),

@@ -44,3 +44,12 @@ def test_an_empty_domain_is_only_background() -> None:
     batch = Domain(DomainSettings(density=[0.0, 0.0], background=[10.0, 10.0]), 4, 32).batch(4, generator())
     assert len(batch.truth.x) == 0
     assert abs(float(batch.photons.mean()) - 10) < 0.5
+
+
+def test_a_share_of_the_scenes_is_what_is_seen_most_often() -> None:
+    settings = DomainSettings(density=[0.0, 0.0], background=[1.0, 100.0], often={"background": [9.0, 11.0]})
+    settings.often_share = 0.4
+    means = Domain(settings, 1, 8).batch(400, generator()).background.mean(dim=(1, 2, 3))
+    narrow = ((means > 8.9) & (means < 11.1)).float().mean()
+    # Of the others, 4.8 % fall between these bounds by chance: log(11.1 / 8.9) / log(100).
+    assert abs(float(narrow) - (0.4 + 0.6 * 0.048)) < 0.08
