@@ -83,16 +83,17 @@ class Domain:
 
     def batch(self, scenes: int, generator: torch.Generator) -> SceneBatch:
         """A batch of independent scenes."""
-        drawn = [self._scene(index, generator) for index in range(scenes)]
+        drawn = [self.scene(index, generator) for index in range(scenes)]
         truth = Truth(*(torch.cat([getattr(t, name) for *_, t in drawn]) for name in Truth.__annotations__))
         return SceneBatch(
             torch.stack([photons for photons, _, _ in drawn]), torch.stack([back for _, back, _ in drawn]), truth
         )
 
-    def _scene(self, index: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Truth]:
+    def scene(self, index: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Truth]:
+        """Frames (T, H, W) in measured photons, their background, and the truth of scene ``index`` of a batch."""
         draw = _Draw(generator)
         if self._often and draw.uniform(0, 1) < self.settings.often_share:
-            return self._often._scene(index, generator)
+            return self._often.scene(index, generator)
         sigma = draw.uniform(*self.settings.psf_sigma)
         background, photons = self._light(sigma, draw)
         truth, width = self._emitters(index, photons, draw)
