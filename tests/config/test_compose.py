@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,6 @@ REFUSED = {
     "format": ("run.formats=[csv,xlsx]", "found xlsx"),
     "short roi": ("run.roi=[1,2,3]", "expected [x, y, width, height]"),
     "stop before start": ("run.stop=0", "expected a number of 1 or more"),
-    "often of nothing": ("+training.domain.often.brightness=[1,2]", "expected names among psf_sigma"),
-    "often beyond the domain": ("+training.domain.often.photons=[50,200]", "within [100, 5000]"),
     "domain upside down": ("training.domain.photons=[200,100]", "expected [smallest, largest]"),
     "no cluster": ("cluster=remote", "cluster=remote: no such cluster. There are local, off"),
     "cluster without a port": ("cluster=node1.example", "no such cluster"),
@@ -148,6 +147,19 @@ def test_a_camera_file_of_ones_own(tmp_path: Path) -> None:
     path = own_file(tmp_path, "name: ours\nbaseline: 101\ne_per_adu: 4.5\n")
     camera = compose(["camera.e_per_adu=5", f"camera={path}"]).camera
     assert camera == CameraSettings(name="ours", baseline=101.0, e_per_adu=5.0)
+
+
+@pytest.mark.parametrize(
+    ("often", "words"),
+    [
+        ("brightness: [1, 2]", "expected names among psf_sigma"),
+        ("photons: [50, 200]", "expected [smallest, largest] within [100, 5000]"),
+    ],
+)
+def test_what_is_seen_often_lies_in_the_domain(often: str, words: str, tmp_path: Path) -> None:
+    path = own_file(tmp_path, f"domain:\n  often:\n    {often}\n")
+    with pytest.raises(SettingsError, match=re.escape(words)):
+        compose([f"training={path}"])
 
 
 def test_a_camera_file_is_read_anew(tmp_path: Path) -> None:
