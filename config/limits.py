@@ -194,7 +194,11 @@ def _check_domain(settings: Settings) -> None:
 
 
 def _check_often(domain: DomainSettings) -> None:
-    wide = {name: value for name, value in vars(domain).items() if isinstance(value, list) and name not in BY_AXIS}
+    wide = {
+        name: cast("list[float]", value)
+        for name, value in vars(domain).items()
+        if isinstance(value, list) and name not in BY_AXIS
+    }
     for name, narrow in domain.often.items():
         if name not in wide:
             raise SettingsError(f"training.domain.often: expected names among {', '.join(wide)}; found {name!r}.")

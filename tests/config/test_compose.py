@@ -152,8 +152,8 @@ def test_a_camera_file_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("often", "words"),
     [
-        ("brightness: [1, 2]", "expected names among psf_sigma"),
-        ("photons: [50, 200]", "expected [smallest, largest] within [100, 5000]"),
+        ("brightness: [1.0, 2.0]", "expected names among psf_sigma"),
+        ("photons: [50.0, 200.0]", "expected [smallest, largest] within [100, 5000]"),
     ],
 )
 def test_what_is_seen_often_lies_in_the_domain(often: str, words: str, tmp_path: Path) -> None:
