@@ -165,8 +165,8 @@ class DomainSettings:
     flips: bool = False
     """Mirror half of the scenes along x, and half along y. Not for a spline, whose mirror image is another PSF."""
     often: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    """Narrower ranges, by the names above, of what most microscopes see: a share of the scenes is drawn from them. Written with
-    a point: photons: [250.0, 2000.0]."""
+    """Narrower ranges, by the names above, of what most microscopes see: a share of the scenes is drawn from them.
+    Written with a point: photons: [250.0, 2000.0]."""
     often_share: float = 0.0
     """That share of the scenes."""
 
