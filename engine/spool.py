@@ -14,6 +14,7 @@ import shutil
 import struct
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from io import FileIO
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from acquisition.source import Frames
@@ -38,6 +40,11 @@ RESERVE = 512 * 2**20
 """Space that the spool leaves free on its disk, so that the run can still be recorded [bytes]."""
 HEADER = struct.Struct("<qqq8s")
 """Before each block in a segment: frames, height, width, type of the pixels. Times and numbers follow, then pixels."""
+PREFIX = "liveloc-spool-"
+LOCK = "in-use.lock"
+"""In the folder of a spool; the system frees it when the process ends, however it does."""
+BEING_MADE = 60.0
+"""A spool younger than so many seconds may not be locked yet."""
 PATIENCE = 5.0
 """Seconds to wait for a write to end before its file is given up."""
 
@@ -60,6 +67,7 @@ class FrameSpool:
         self._last: Taken | None = None
         """The block that no longer went to disk: nothing comes after it."""
         self._own: Path | None = None
+        self._in_use: FileLock | None = None
         self._made = 0
         self._writing = self._finished = self._left = False
         self._changed = threading.Condition()
@@ -114,7 +122,8 @@ class FrameSpool:
             self._segments.clear()
         for segment in segments:
             segment.remove()
-        if self._own is not None:
+        if self._own is not None and self._in_use is not None:
+            self._in_use.release()
             shutil.rmtree(self._own, ignore_errors=True)
 
     def __iter__(self) -> Iterator[Taken]:
@@ -189,7 +198,11 @@ class FrameSpool:
     def _make_folder(self) -> Path:
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="liveloc-spool-", dir=self._folder))
+        _remove_what_was_left(self._folder or Path(tempfile.gettempdir()))
+        made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._folder))
+        self._in_use = FileLock(made / LOCK)
+        self._in_use.acquire(blocking=False)
+        return made
 
     def _refused(self, error: OSError) -> RunError:
         return RunError(
@@ -197,6 +210,20 @@ class FrameSpool:
             f"{error.strerror or error}. Those that came are analysed and recorded. Free space on that disk, choose "
             "another with run.spool=FOLDER, raise run.memory, or skip frames with run.policy=newest."
         )
+
+
+def _remove_what_was_left(folder: Path) -> None:
+    """Remove spools whose process was killed: nobody else can read their frames, and they may fill the disk."""
+    for left in folder.glob(f"{PREFIX}*"):
+        try:
+            if not (left / LOCK).exists() or time.time() - left.stat().st_mtime < BEING_MADE:
+                continue
+            with FileLock(left / LOCK).acquire(blocking=False):
+                pass
+        except (Timeout, OSError):  # in use, or somebody else's
+            continue
+        shutil.rmtree(left, ignore_errors=True)
+        logger.warning("removed %s: frames that waited for a run that was killed", left)
 
 
 class _Segment:

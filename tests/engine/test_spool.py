@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -206,3 +209,35 @@ def test_a_waiting_consumer_learns_of_a_block_on_disk_and_of_the_end(tmp_path: P
         spool.finish()
         consumer.join(30)
     assert_same([block(0, 5)], got)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from engine.spool import FrameSpool
+from tests.engine.test_spool import NOTHING, block
+spool = FrameSpool(Path(sys.argv[1]), NOTHING, 8, reserve=0)
+spool.put(block(0, 5))
+print("spooled", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_killed_run_left_is_removed_and_what_runs_is_not(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    child = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(child, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"spooled"
+        (other,) = tmp_path.iterdir()
+        os.utime(other, (0, 0))  # as if it had been made long ago
+        with spool_in(tmp_path) as spool:
+            spool.put(block(0, 5))
+        assert list(tmp_path.iterdir()) == [other]
+        process.kill()
+        process.wait(30)
+    assert any(other.iterdir())
+    with spool_in(tmp_path) as spool:
+        spool.put(block(0, 5))
+        assert not other.exists()
+    assert list(tmp_path.iterdir()) == []
