@@ -15,14 +15,13 @@ from acquisition.files.checks import check_axes
 from acquisition.files.stack import Clock, Int64s, PlainStack, Seconds, Stack, StackInfo, times_every
 from acquisition.files.tiff import (
     AXIS_NAMES,
-    DAMAGE,
     Page,
     PagedStack,
     check_page,
     frame_offset,
     is_plain,
     micromanager_tags,
-    not_a_tiff,
+    opened,
     sound_pages,
     stored_dtype,
     tiff_file,
@@ -45,20 +44,12 @@ def open_ome_tiff(path: Path) -> Stack | None:
 
     Planes that the XML announces and no file holds become gaps in the frame numbers. Raises SourceUnreadable.
     """
-    main = _main_file(path)
-    tiff = tiff_file(main)
-    try:
+    with opened(_main_file(path), path) as tiff:
         series = [one for one in tiff.series if one.kind == "ome"]
         if not series:
             tiff.close()
             return None
         return _stack(tiff, _only(series, path.name), path)
-    except DAMAGE as error:
-        tiff.close()
-        raise not_a_tiff(path, error) from error
-    except SourceUnreadable:
-        tiff.close()
-        raise
 
 
 def _main_file(path: Path) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -90,12 +91,19 @@ def undecodable(name: str, place: int, error: Exception) -> SourceUnreadable:
 
 def open_tiff(path: Path) -> Stack:
     """Open a TIFF that is not an OME-TIFF. Raises SourceUnreadable."""
+    with opened(path, path) as tiff:
+        return _stack(tiff, path)
+
+
+@contextmanager
+def opened(path: Path, asked: Path) -> Iterator[TiffFile]:
+    """The file, which stays open unless the block fails. Raises SourceUnreadable, which names ``asked``."""
     tiff = tiff_file(path)
     try:
-        return _stack(tiff, path)
+        yield tiff
     except DAMAGE as error:
         tiff.close()
-        raise not_a_tiff(path, error) from error
+        raise not_a_tiff(asked, error) from error
     except SourceUnreadable:
         tiff.close()
         raise
