@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,8 +79,10 @@ class Domain:
                 "training.domain.flips and width_spread do not go with psf=spline: its mirror image is another PSF, "
                 "and its width the measured one. Set flips=false and width_spread=0."
             )
-        narrow = replace(settings, **settings.often, often={}, often_share=0.0)
-        self._often = Domain(narrow, frames, size, faintest) if settings.often_share > 0 else None
+        self._often: Domain | None = None
+        if settings.often_share > 0:
+            ranges: dict[str, Any] = {**settings.often, "often": {}, "often_share": 0.0}
+            self._often = Domain(replace(settings, **ranges), frames, size, faintest)
 
     def batch(self, scenes: int, generator: torch.Generator) -> SceneBatch:
         """A batch of independent scenes."""
