@@ -22,11 +22,13 @@ from models.correction import Corrections
 from models.network import EmitterMap, EmitterMap3D, Network
 from models.tiles import Tiles, tiles_for
 
-PIXELS_A_PART = {"cpu": 1 << 14, "cuda": 1 << 22}
-"""Pixels of the frames that are encoded, or decoded, together: four of 64 × 64 on a processor.
+PIXELS_A_PART = {"cpu": 1 << 16, "cuda": 1 << 22}
+"""Pixels of the frames that are encoded, or decoded, together at the most: sixteen of 64 × 64 on a processor.
 
 Not by the number of cores: a sum of other parts may be rounded otherwise, and so rows are the same to the last digit
 on one core and on many."""
+SMALL_PART = {"cpu": 1 << 14, "cuda": 1 << 22}
+"""Where a call has less than four such parts they are made smaller, down to this, so that four cores have work."""
 PLACES_A_BAND = {"cpu": 1 << 13, "cuda": 1 << 23}
 """Places, times frames of the window, that attention sees together."""
 
@@ -87,7 +89,7 @@ class StreamStep(nn.Module):
         count, height, width = photons.shape
         tiles = self._tiles_of(photons)
         encode, decode = (tiles.encode, tiles.decode) if tiles else (self._encode, self._decode)
-        parts = _parts(photons.numel(), PIXELS_A_PART[photons.device.type], count)
+        parts = _parts(photons.numel(), PIXELS_A_PART[photons.device.type], count, SMALL_PART[photons.device.type])
         encoded = self._each(lambda part: encode(part).to(state.dtype), photons.tensor_split(parts))
         sequence = torch.cat([state, *encoded])
         seen = self._attended(sequence, valid, count)
@@ -128,9 +130,11 @@ class StreamStep(nn.Module):
         return seen[0] if bands == 1 else torch.cat(seen, 2)
 
 
-def _parts(size: int, most: int, there: int) -> int:
-    """How many parts to cut ``there`` things into, ``size`` in all: of ``most`` each, an even number for two cores."""
-    parts = -(-size // most)
+def _parts(size: int, most: int, there: int, small: int | None = None) -> int:
+    """How many parts to cut ``there`` things into, ``size`` in all: of ``most`` each, an even number for two cores;
+    four at least, as long as they are no smaller than ``small``.
+    """
+    parts = max(-(-size // most), min(4, -(-size // (small or most))))
     return min(there, parts + (parts > 1) * parts % 2)
 
 

@@ -17,7 +17,7 @@ from models.layers import TemporalAttention, UNet, flatten_noise
 from models.loss import emitter_loss
 from models.network import CHANNELS, EmitterMap
 from models.registry import build_network
-from models.streaming import detect
+from models.streaming import PIXELS_A_PART, SMALL_PART, _parts, detect
 from simulation.domain import SceneBatch, Truth
 
 TINY = NetworkSettings(name="tiny", past=2, future=1, encoder=[8, 8], features=8, heads=2, decoder=[8, 8])
@@ -207,3 +207,21 @@ def test_frames_that_do_not_exist_give_no_rows() -> None:
     logit = functional.one_hot(torch.tensor([40, 40]), 81).view(2, 9, 9) * 20.0 - 10
     exists = torch.tensor([False, True])[:, None, None]
     assert detect(replace(maps, logit=logit), exists, torch.tensor(0.5))[:, 0].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("frames", "side", "parts"),
+    [
+        (1, 64, 1),
+        (4, 64, 1),
+        (5, 64, 2),
+        (12, 64, 4),
+        (16, 64, 4),
+        (64, 64, 4),
+        (16, 128, 4),
+        (16, 256, 16),
+        (3, 512, 3),
+    ],
+)
+def test_a_call_is_cut_for_four_cores_and_no_finer_than_pays(frames: int, side: int, parts: int) -> None:
+    assert _parts(frames * side**2, PIXELS_A_PART["cpu"], frames, SMALL_PART["cpu"]) == parts
