@@ -20,7 +20,7 @@ from models.evaluation.compare import compare_tables
 from models.evaluation.report import write_report
 from models.evaluation.sections import Section, markdown_table
 
-pytestmark = pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 CONDITIONS = ("density_0_2", "density_1", "density_2", "density_4", "dim")
