@@ -16,7 +16,7 @@ from models.layers import UNet
 from models.network import REACH, EmitterMap
 
 if TYPE_CHECKING:
-    from simulation.domain import SceneBatch, Truth
+    from simulation.truth import SceneBatch, Truth
 
 SIGNAL = 4
 """Channels that are noised: whether an emitter is here (−1 or 1), its two offsets and its photons (0 where none is)."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.network import EmitterMap, EmitterMap3D
-from simulation.domain import SceneBatch, Truth
+from simulation.truth import SceneBatch, Truth
 
 WINDOW = 2
 """Pixels this far from an emitter's own are asked whether they report it; an offset reaches less than one pixel."""

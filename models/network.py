@@ -20,7 +20,7 @@ from config.schema import NetworkSettings
 from models.layers import convolved, flatten_noise
 
 if TYPE_CHECKING:
-    from simulation.domain import SceneBatch
+    from simulation.truth import SceneBatch
 
 CHANNELS = ("logit", "dx", "dy", "photons", "sigma_x", "sigma_y", "sigma_photons", "background")
 """Output channels, in order. This is the only place that knows it."""

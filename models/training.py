@@ -29,7 +29,8 @@ from models.transfer import transfer
 from models.validation import Tally, ValidationScenes
 from models.weights import model_path
 from models.weights_file import read_weights
-from simulation.domain import Domain, SceneBatch, Truth
+from simulation.domain import Domain
+from simulation.truth import SceneBatch, Truth
 
 logger = logging.getLogger(__name__)
 

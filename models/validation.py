@@ -13,7 +13,8 @@ from config.schema import TrainingSettings
 from models.evaluation.metrics import efficiency, match
 from models.network import EmitterMap
 from models.streaming import detect
-from simulation.domain import Domain, SceneBatch
+from simulation.domain import Domain
+from simulation.truth import SceneBatch
 
 SEED = 1 << 62
 """Beyond every seed of a training's scenes."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from simulation.background import cell_background, textured_background
 
 if TYPE_CHECKING:
-    from simulation.domain import Truth
+    from simulation.truth import Truth
 
 
 def outside_box(truth: Truth, size: int, generator: torch.Generator) -> Tensor:

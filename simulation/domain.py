@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,48 +17,12 @@ from simulation.noise import CameraNoise
 from simulation.optics import spline_psf
 from simulation.photophysics import frame_traces, stationary_blinks
 from simulation.psf import AstigmaticPsf, FocusCurve, GaussianPsf, Psf, Spots
+from simulation.truth import SceneBatch, Truth
 
 MARGIN = 4.0
 """Emitters are placed this far beyond the frame's edge too [pixels]: their light reaches in."""
 FAINTEST = 25.0
 """An emitter with fewer photons than this in a frame is light, but not truth [photons]."""
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Emitters of a batch, one row an emitter and frame."""
-
-    scene: Tensor
-    """(N,) int64"""
-    frame: Tensor
-    """(N,) int64 within the scene."""
-    x: Tensor
-    """(N,) pixels from the corner."""
-    y: Tensor
-    """(N,) pixels from the corner."""
-    photons: Tensor
-    """(N,) photons in this frame."""
-    z: Tensor = field(default_factory=lambda: torch.zeros(0))
-    """(N,) height over the focal plane [nm]; zeros where it is not given."""
-
-    def __post_init__(self) -> None:
-        if not len(self.z):
-            object.__setattr__(self, "z", torch.zeros_like(self.photons))
-
-    def kept(self, wanted: Tensor) -> Truth:
-        """Some of the rows, (N,) bool."""
-        return Truth(**{name: column[wanted] for name, column in vars(self).items()})
-
-
-@dataclass(frozen=True)
-class SceneBatch:
-    """What a network trains on: frames as a calibrated camera gives them, and the truth."""
-
-    photons: Tensor
-    """(B, T, H, W) measured photons."""
-    background: Tensor
-    """(B, T, H, W) expected background [photons / pixel]."""
-    truth: Truth
 
 
 class Domain:

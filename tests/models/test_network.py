@@ -18,7 +18,7 @@ from models.loss import emitter_loss
 from models.network import CHANNELS, EmitterMap
 from models.registry import build_network
 from models.streaming import PIXELS_A_PART, SMALL_PART, _parts, detect
-from simulation.domain import SceneBatch, Truth
+from simulation.truth import SceneBatch, Truth
 
 TINY = NetworkSettings(name="tiny", past=2, future=1, encoder=[8, 8], features=8, heads=2, decoder=[8, 8])
 

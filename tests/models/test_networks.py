@@ -31,7 +31,8 @@ from models.registry import NETWORKS, build_network
 from models.streaming import StreamStep, detect
 from models.training import train
 from models.weights_file import write_weights
-from simulation.domain import Domain, SceneBatch
+from simulation.domain import Domain
+from simulation.truth import SceneBatch
 
 NAMES = sorted(path.stem for path in Path("config/network").glob("*.yaml"))
 KINDS = sorted(NETWORKS)

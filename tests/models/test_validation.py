@@ -7,7 +7,7 @@ import torch
 from config.schema import DomainSettings, TrainingSettings
 from models.network import EmitterMap
 from models.validation import Tally, ValidationScenes
-from simulation.domain import SceneBatch
+from simulation.truth import SceneBatch
 
 RECIPE = TrainingSettings(
     batch_size=2, sequence=3, size=24, validation_batches=3,

@@ -13,7 +13,8 @@ from config.errors import SettingsError
 from config.limits import check
 from config.schema import DomainSettings, Settings
 from simulation.augmentation import changing, flickering, flipped, outside_box, structured, widths
-from simulation.domain import Domain, SceneBatch, Truth
+from simulation.domain import Domain
+from simulation.truth import SceneBatch, Truth
 
 PLAIN = DomainSettings(
     psf_sigma=[1.3, 1.3],
