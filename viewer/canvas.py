@@ -20,7 +20,7 @@ from viewer.look import Look, colour_table
 from viewer.offscreen import MAJOR, MINOR
 from viewer.overlay import Overlay
 from viewer.points import MEASURES, PointStore, Rectangle
-from viewer.render import Rendered
+from viewer.rendered import Rendered
 from viewer.renderer import DENSITY, MODES, Drawing
 from viewer.scene import Scene
 from viewer.tiles import draw_image

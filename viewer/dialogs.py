@@ -23,7 +23,7 @@ from PyQt5.QtWidgets import (
 
 from viewer.panels.parts import words
 from viewer.points import Rectangle
-from viewer.render import MAX_PIXELS
+from viewer.rendered import MAX_PIXELS
 from viewer.settings import ExportSettings
 
 KINDS = {

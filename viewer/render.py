@@ -6,9 +6,8 @@ import importlib.util
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
@@ -23,14 +22,11 @@ from viewer.files import LOG, read_any
 from viewer.look import Look, automatic, brightness, shaded, shaded_by_value
 from viewer.offscreen import offscreen
 from viewer.points import PointStore, Rectangle
+from viewer.rendered import Floats, Rendered
 
 if TYPE_CHECKING:
     from viewer.renderer import Drawing
 
-Floats: TypeAlias = NDArray[np.float32]
-
-MAX_PIXELS = 400_000_000
-"""Largest image that is made [pixels]: 1.6 GB as float32."""
 SAMPLED = 4_000_000
 """Pixels, about, that the automatic contrast of a large image looks at."""
 BAND = 1024
@@ -39,23 +35,6 @@ OUTLIERS = (0.5, 99.5)
 """Percentiles of the values in an image that lie at the ends of the colour map, where it is automatic."""
 BIG = 2**32 - 2**25
 """Bytes from which on a TIFF needs 64-bit offsets, which ImageJ's own kind has not."""
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """An image of localisations."""
-
-    density: Floats
-    """(H, W) [localisations / pixel]; row 0 is the smallest y."""
-    values: Floats | None
-    """(H, W) mean of the column that is the colour, in its unit, NaN where nothing is; None for colour by density."""
-    pixel: float
-    """Width of a pixel [nm]."""
-
-    @property
-    def per_area(self) -> float:
-        """From localisations / pixel to localisations / µm²."""
-        return 1e6 / self.pixel**2
 
 
 def render_store(

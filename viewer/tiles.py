@@ -11,7 +11,7 @@ from config.errors import TableError
 from viewer.accumulation import Accumulation, Frame
 from viewer.buffers import PointBuffers
 from viewer.points import Rectangle
-from viewer.render import MAX_PIXELS, Floats, Rendered
+from viewer.rendered import MAX_PIXELS, Floats, Rendered
 from viewer.renderer import Box, Drawing, Renderer, everything
 
 TILE = 2048

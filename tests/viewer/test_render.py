@@ -19,7 +19,8 @@ from viewer import tiles
 from viewer.look import Look, automatic, colour_table
 from viewer.offscreen import offscreen
 from viewer.points import PointStore, Rectangle
-from viewer.render import Rendered, colours, recorded_field, render_file, render_store, write_png, write_tiff
+from viewer.render import colours, recorded_field, render_file, render_store, write_png, write_tiff
+from viewer.rendered import Rendered
 from viewer.renderer import Drawing
 
 TABLES = Path(__file__).parents[3] / "shared" / "data" / "tables"
