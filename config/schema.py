@@ -439,7 +439,7 @@ class RunSettings:
     compile: bool = False
     """Let torch compile the network: quicker, after a minute or two at each start with a new model or frame size."""
     tile: str = "auto"
-    """auto (where memory asks for it), none, or N: analyse large frames in tiles of N pixels each way, same rows."""
+    """auto (where memory or speed ask for it), none, or N: work off large frames in tiles of N pixels, same rows."""
     device: str = "auto"
     """auto, cpu or cuda. ``cuda`` fails where there is none; ``auto`` says what it took."""
     threads: int | None = None

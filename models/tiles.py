@@ -12,8 +12,11 @@ from torch import Tensor
 from config.errors import SettingsError
 from models.network import EmitterMap, Network
 
-LARGEST = 1 << 22
-"""Pixels of a frame that are worked off at once on a processor: 2048 × 2048."""
+LARGEST = 1 << 19
+"""Pixels of a frame that a processor works off whole: some 700 × 700."""
+SIDE = 512
+"""Of a tile of a larger one [pixels]: what a layer gives of it stays in the processor's last cache, which is worth more
+than looking at the tiles' surroundings twice (docs/decisions.md)."""
 BYTES_A_PIXEL = 1024
 """Memory that the stages of the shipped models need for a pixel of a frame, in fp32 (docs/performance.md)."""
 
@@ -82,8 +85,8 @@ class Tiles:
 def tiles_for(network: Network, wanted: str, shape: tuple[int, int], device: torch.device) -> Tiles | None:
     """Tiles for frames of ``shape`` (H, W), None where they are worked off whole.
 
-    ``wanted``: none, a number of pixels, or auto, which takes tiles where the whole would not fit into memory. Raises
-    SettingsError where the network cannot take any.
+    ``wanted``: none, a number of pixels, or auto, which takes tiles where the whole would not fit into memory, or into
+    a processor's cache. Raises SettingsError where the network cannot take any.
     """
     if wanted == "none" or (wanted == "auto" and network.reach is None):
         return None
@@ -98,14 +101,12 @@ def tiles_for(network: Network, wanted: str, shape: tuple[int, int], device: tor
 
 
 def _fitting(network: Network, shape: tuple[int, int], device: torch.device) -> int:
-    """The largest side of a tile that memory has room for."""
-    most = LARGEST
-    if device.type == "cuda":
-        # Half of what is free: the maps of the whole frame, its neighbours' features and the library need some, too.
-        most = torch.cuda.mem_get_info(device)[0] // (2 * BYTES_A_PIXEL)
-    if math.prod(shape) <= most:
-        return max(shape)
-    return math.isqrt(most) - 2 * max(network.reach or ())
+    """The side of a tile that is worked off fastest, or that memory has room for; the frame's where that is whole."""
+    if device.type != "cuda":
+        return max(shape) if math.prod(shape) <= LARGEST else SIDE
+    # Half of what is free: the maps of the whole frame, its neighbours' features and the library need some, too.
+    most = torch.cuda.mem_get_info(device)[0] // (2 * BYTES_A_PIXEL)
+    return max(shape) if math.prod(shape) <= most else math.isqrt(most) - 2 * max(network.reach or ())
 
 
 def _within(stretch: Stretch, shrink: int = 1) -> slice:

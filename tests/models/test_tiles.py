@@ -13,7 +13,7 @@ from config.errors import SettingsError
 from models.network import Network
 from models.registry import build_network
 from models.streaming import StreamStep
-from models.tiles import Tiles, stretches, tiles_for
+from models.tiles import BYTES_A_PIXEL, Tiles, stretches, tiles_for
 
 NAMES = ("default", "small", "unet", "full_resolution")
 CPU = torch.device("cpu")
@@ -86,11 +86,20 @@ def test_a_step_in_tiles_gives_the_same_rows(size: tuple[int, int]) -> None:
     assert torch.allclose(left, left_again, rtol=1e-4, atol=1e-4)
 
 
-def test_frames_that_fit_are_worked_off_whole() -> None:
+def test_a_processor_works_off_large_frames_in_tiles() -> None:
     made = network("small")
-    assert tiles_for(made, "auto", (2048, 2048), CPU) is None
+    assert tiles_for(made, "auto", (700, 700), CPU) is None
     assert tiles_for(made, "none", (20000, 20000), CPU) is None
-    chosen = tiles_for(made, "auto", (2049, 4096), CPU)
+    chosen = tiles_for(made, "auto", (1024, 1024), CPU)
+    assert chosen is not None
+    assert chosen.side == 512
+
+
+def test_a_card_takes_tiles_where_memory_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, card = network("small"), torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * BYTES_A_PIXEL * 2048**2, 0))
+    assert tiles_for(made, "auto", (2048, 2048), card) is None
+    chosen = tiles_for(made, "auto", (2049, 4096), card)
     assert chosen is not None
     assert chosen.side % made.multiple == 0
     assert (chosen.side + 2 * max(made.reach or ())) ** 2 <= 2048**2
