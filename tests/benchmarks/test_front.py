@@ -43,6 +43,8 @@ CONDITIONS = ("density_0_2", "density_1", "density_2", "density_4", "dim")
 THRESHOLDS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 """Of which each network gets its best one under each condition: those of networks that learned little say little."""
 FRAMES, BLOCK = 300, 16
+COST = (40, 100, 200, 500, 1000)
+"""Marks of the axis that shows what a network computes [kFLOP]."""
 
 
 @dataclass(frozen=True)
@@ -127,25 +129,39 @@ def rows_so_far() -> dict[str, dict[str, Any]]:
 
 
 def draw(rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Mean efficiency over arithmetic; what differs in one thing alone is joined."""
+    """Mean efficiency over what a network sees of its neighbours, and over its arithmetic."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-        axes = figure.subplots()
-        for colour, kind in zip(COLOURS, dict.fromkeys(variant.kind for variant in VARIANTS), strict=False):
+        figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+        context, cost = figure.subplots(1, 2, width_ratios=(1, 1.6))
+        looked = sorted((_frames_beside(row), row["mean"]) for name, row in rows.items() if _is_default(name))
+        context.plot(*zip(*looked, strict=True), "o-", lw=0.8, color=COLOURS[0])
+        context.set(xlabel="frames on either side that attention sees", ylabel="mean efficiency")
+        context.set_xticks([beside for beside, _ in looked])
+        for colour, kind in zip(COLOURS, ("default", "resolution", "size", "other networks"), strict=False):
             part = sorted(_points(rows, kind))
-            joined = "-" if kind in ("context", "resolution", "size") else ""
-            axes.plot(*zip(*part, strict=True), "o", ls=joined, lw=0.8, color=colour, label=kind)
-        for row in rows.values():
-            place = (row["kFLOP / pixel"], row["mean"])
-            axes.annotate(row["network"], place, (5, -9), textcoords="offset points", fontsize=7)
-        axes.set(xscale="log", xlabel="arithmetic of a pixel and frame [kFLOP]", ylabel="mean efficiency")
-        axes.legend(fontsize=8)
+            joined = "-" if kind in ("resolution", "size") else ""
+            cost.plot(*zip(*part, strict=True), "o", ls=joined, lw=0.8, color=colour, label=kind)
+        for name, row in rows.items():
+            if not name.startswith("context"):
+                place = (row["kFLOP / pixel"], row["mean"])
+                cost.annotate(name, place, (-6, 0), textcoords="offset points", fontsize=7, ha="right", va="center")
+        cost.set(xscale="log", xlabel="arithmetic of a pixel and frame [kFLOP]", xlim=(0.6 * COST[0], 1.4 * COST[-1]))
+        cost.set_xticks(COST, [f"{tick:g}" for tick in COST])
+        cost.legend(fontsize=8, loc="lower left")
         figure.savefig(path, dpi=130)
+
+
+def _is_default(name: str) -> bool:
+    return name == "default" or name.startswith("context")
+
+
+def _frames_beside(row: Mapping[str, Any]) -> int:
+    return int(str(row["frames seen"]).partition(" ")[0])
 
 
 def _points(rows: Mapping[str, Mapping[str, Any]], kind: str) -> Iterator[tuple[float, float]]:
     for variant in VARIANTS:
-        alone = variant.kind == kind or (variant.kind == "default" and kind in ("context", "resolution", "size"))
+        alone = variant.kind == kind or (variant.kind == "default" and kind in ("resolution", "size"))
         if alone and variant.name in rows:
             yield rows[variant.name]["kFLOP / pixel"], rows[variant.name]["mean"]
 
