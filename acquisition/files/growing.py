@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +43,10 @@ class GrowingStack(ABC):
     """Whether the writer leaves a mark at the end; without one, the end is a silence."""
 
     def __init__(self, info: StackInfo, watched: Path) -> None:
-        """``info`` is told by the first frame; ``watched`` is the file that grows with every frame."""
+        """``info`` is told by the first frame; ``watched`` is the file that grows with every frame.
+
+        Raises SourceStopped when that was deleted meanwhile.
+        """
         self.info = info
         self._watch(watched)
         self._open: tuple[Path, FileIO] | None = None
@@ -65,11 +69,8 @@ class GrowingStack(ABC):
 
     def pulse(self) -> tuple[int, ...]:
         """Changes whenever the writer writes. Raises SourceStopped when what is followed was deleted or replaced."""
-        try:
-            state = self._watched.stat()
-        except OSError as error:
-            raise self._gone("was deleted", str(error.strerror)) from error
-        if _identity(self._watched) != self._identity:
+        state = self._state(self._watched)
+        if _identity(state) != self._identity:
             raise self._gone("was replaced by another", "")
         return state.st_size, state.st_mtime_ns
 
@@ -78,9 +79,15 @@ class GrowingStack(ABC):
         self._release()
 
     def _watch(self, path: Path) -> None:
-        """Look at this file from now on."""
+        """Look at this file from now on. Raises SourceStopped."""
         self._watched = path
-        self._identity = _identity(path)
+        self._identity = _identity(self._state(path))
+
+    def _state(self, path: Path) -> os.stat_result:
+        try:
+            return path.stat()
+        except OSError as error:
+            raise self._gone("was deleted", str(error.strerror)) from error
 
     def _frame(self, frame: NewFrame) -> Pixels:
         """One frame (H, W) in the file's byte order."""
@@ -121,7 +128,6 @@ def several_axes(name: str, found: str) -> SourceUnreadable:
     )
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _identity(state: os.stat_result) -> tuple[int, int]:
     """Which file it is, whatever its name."""
-    state = path.stat()
     return state.st_dev, state.st_ino

@@ -103,6 +103,7 @@ class GrowingNDTiff(GrowingStack):
         try:
             return (self._folder / str(self._newest.filename)).stat()
         except OSError as error:
+            super().pulse()  # says so where the whole dataset is gone
             raise self._gone("lost one of its files", str(error.strerror)) from error
 
     def _number_of(self, axes: dict[str, Any]) -> int:
