@@ -110,7 +110,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 """Smallest and largest value, both allowed. A setting that is None is not checked."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "training.precision": ("bf16", "fp32"),
+    "training.precision": ("auto", "fp32", "bf16", "fp16"),
     "training.device": ("auto", "cpu", "cuda"),
     "optics.psf": ("gaussian", "astigmatic", "spline"),
     "training.domain.psf": ("gaussian", "astigmatic", "spline"),

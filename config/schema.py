@@ -92,6 +92,9 @@ class NetworkSettings:
     """Photons below which the input is linear and above which it grows as a square root, flattening shot noise."""
     input_scale: float = 0.25
     """Factor after that."""
+    input_log: float = 0.0
+    """attention_unet: the frame enters a second time as log(1 + photons / this), in which an emitter looks alike
+    however bright it is, so that the place of a bright one is told more exactly. 0: it does not."""
     dimensions: int = 2
     """2, or 3 for a network that finds z; then the training's PSF must depend on z."""
     z_scale: float = 500.0
@@ -201,8 +204,8 @@ class TrainingSettings:
     """Largest gradient norm."""
     ema: float = 0.999
     """Decay a step of the averaged weights that are validated and exported; 0 turns averaging off."""
-    precision: str = "bf16"
-    """bf16 or fp16 (autocast), or fp32."""
+    precision: str = "auto"
+    """auto (bf16 where the device has instructions for it, else fp32), bf16 or fp16 (autocast), or fp32."""
     device: str = "auto"
     """auto, cpu or cuda."""
     devices: int = 1

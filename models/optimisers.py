@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from config.errors import TrainingError
 from config.schema import TrainingSettings
+from engine.runtimes.torch_runtime import computes_in_bf16
 
 MOMENTUM = 0.95
 """Of Muon's running mean of gradients (Jordan et al. 2024)."""
@@ -86,7 +87,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    x = (x / (x.norm() + 1e-12)).bfloat16()
+    x = (x / (x.norm() + 1e-12)).to(torch.bfloat16 if computes_in_bf16(matrix.is_cuda) else matrix.dtype)
     for _ in range(ITERATIONS):
         gram: Tensor = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x

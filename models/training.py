@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from config.errors import TrainingError
 from config.schema import DomainSettings, NetworkSettings, Settings, TrainingSettings
+from engine.runtimes.torch_runtime import computes_in_bf16
 from models.curves import DrawCurves
 from models.loss import emitter_loss
 from models.optimisers import make_optimiser
@@ -35,6 +36,7 @@ from simulation.truth import SceneBatch, Truth
 logger = logging.getLogger(__name__)
 
 PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
+"""Lightning's words for training.precision; auto is one of the first and the last."""
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
@@ -153,7 +155,7 @@ def train(settings: Settings) -> Path:
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     recipe = settings.training
-    for name, known in (("precision", PRECISION), ("schedule", SCHEDULES)):
+    for name, known in (("precision", ["auto", *PRECISION]), ("schedule", SCHEDULES)):
         if getattr(recipe, name) not in known:
             raise TrainingError(f"training.{name}={getattr(recipe, name)}: expected one of {', '.join(known)}")
     _check_depth(settings)
@@ -168,7 +170,7 @@ def train(settings: Settings) -> Path:
         accelerator=recipe.device,
         devices=recipe.devices,
         num_nodes=recipe.nodes,
-        precision=PRECISION[recipe.precision],  # type: ignore[arg-type]
+        precision=_precision(recipe),  # type: ignore[arg-type]
         max_steps=recipe.steps,
         gradient_clip_val=recipe.gradient_clip,
         callbacks=_callbacks(folder, recipe),
@@ -187,6 +189,14 @@ def train(settings: Settings) -> Path:
     if trainer.global_step % recipe.checkpoint_every:
         trainer.save_checkpoint(newest)
     return newest
+
+
+def _precision(recipe: TrainingSettings) -> str:
+    """Lightning's word for what is computed in."""
+    if recipe.precision != "auto":
+        return PRECISION[recipe.precision]
+    gpu = recipe.device != "cpu" and torch.cuda.is_available()
+    return PRECISION["bf16" if computes_in_bf16(gpu) else "fp32"]
 
 
 def load_checkpoint(path: Path) -> tuple[NetworkSettings, TrainingSettings, dict[str, Tensor], int]:
@@ -239,7 +249,8 @@ def _check_depth(settings: Settings) -> None:
 def _check_same(checkpoint: Path, network: NetworkSettings, recipe: TrainingSettings) -> int:
     """Steps already taken; refuses a training whose settings were others, save those that only steer this machine."""
     old_network, old_recipe, _, steps = load_checkpoint(checkpoint)
-    free = {name: getattr(recipe, name) for name in ("device", "threads", "output", "checkpoint_every", "resume")}
+    steering = ("device", "precision", "threads", "output", "checkpoint_every", "resume")
+    free = {name: getattr(recipe, name) for name in steering}
     if old_network != network or replace(old_recipe, **free) != recipe:
         raise TrainingError(
             f"{checkpoint} was made with other settings. Give them again, or start anew with "

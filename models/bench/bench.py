@@ -116,8 +116,16 @@ class _Bench:
         return answers[0]
 
     def _jobs(self, model: Model, found: Prepared) -> Iterator[Job]:
+        """Those that this computer has instructions for. Raises SettingsError where one that was asked for is none."""
+        cost, able = whole(found.costs[model.name]), found.machine.peak.products
         for one in self._candidates(model):
-            cost = whole(found.costs[model.name])
+            if one.precision not in able and self._wanted.runtimes:
+                raise SettingsError(
+                    f"bench.runtimes: {one}: {found.machine.name} computes in {', '.join(able)} only; anything else "
+                    "would be imitated, many times slower."
+                )
+            if one.precision not in able:
+                continue
             yield Job(model.name, model.path, one, self._settings, self._frames, cost, found.machine)
 
     def _candidates(self, model: Model) -> list[Candidate]:

@@ -15,6 +15,7 @@ import torch
 from config.compose import compose
 from config.schema import NetworkSettings, Settings
 from engine.runtimes.onnx_runtime import OnnxRuntime
+from engine.runtimes.torch_runtime import computes_in_bf16
 from models.bench.apart import Send
 from models.bench.cost import count
 from models.bench.facts import COUNTED_AT, Cost
@@ -52,8 +53,9 @@ def prepare(given: Preparation, send: Send) -> None:
 
 
 def precisions(device: str) -> tuple[str, ...]:
-    """In what torch computes there."""
-    return ("fp32", "bf16", "fp16") if device == "cuda" else ("fp32", "bf16")
+    """In what torch computes there, by instructions of the device's own."""
+    short = ("bf16",) if computes_in_bf16(device == "cuda") else ()
+    return ("fp32", *short, "fp16") if device == "cuda" else ("fp32", *short)
 
 
 def measure_all_stages(given: Staging, send: Send) -> None:

@@ -28,6 +28,7 @@ from engine.runtimes.torch_runtime import TorchRuntime
 from models.export import describe
 from models.registry import build_network
 from models.streaming import StreamStep
+from tests.precisions import PRECISIONS
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 
@@ -142,7 +143,7 @@ def raced(names: Sequence[str], precision: str, rounds: int) -> dict[str, Runner
     return runners
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("bar", BARS, ids=lambda bar: f"{bar.fast}-{bar.slow}")
 def test_networks_side_by_side(bar: Bar, precision: str, report: Report) -> None:
     runners = raced((bar.fast, bar.slow), precision, ROUNDS)

@@ -13,6 +13,7 @@ from engine.runtimes import cache, choice, load_runtime, settle
 from engine.runtimes.choice import Candidate, Wanted, candidates, choose
 from models.export import build_step
 from models.weights import model_path
+from tests.precisions import PRECISIONS
 
 ONNX, TORCH, BF16 = Candidate("onnx", "fp32"), Candidate("torch", "fp32"), Candidate("torch", "bf16")
 MODEL = model_path("small")
@@ -124,7 +125,7 @@ def test_a_real_model_is_measured_and_then_taken_without(folder: Path) -> None:
     assert settle(MODEL, Wanted(device="cpu"), build_step)[0] == chosen
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_precisions_agree_on_what_there_is(precision: str) -> None:
     frames = np.random.default_rng(0).poisson(20, (6, 48, 40)).astype(np.float32)
     frames[:, 20:23, 10:13] += 120
@@ -153,3 +154,12 @@ def test_what_cannot_be_had_is_said(tmp_path: Path) -> None:
         settle(MODEL, Wanted("tensorflow"), build_step)
     with pytest.raises(ModelFileInvalid, match=r"no model file at .*absent\.onnx"):
         settle(tmp_path / "absent.onnx", Wanted(), build_step)
+
+
+def test_a_precision_that_the_processor_lacks_is_refused_and_never_chosen(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.runtimes.torch_runtime.computes_in_bf16", lambda gpu: False)
+    with pytest.raises(RuntimeUnavailable, match=r"this processor does not compute in bfloat16\. Set run.precision=fp32"):
+        load_runtime(MODEL, Wanted("torch", "cpu", "bf16"), build_step)
+    assert settle(MODEL, Wanted("torch", "cpu"), build_step)[0] == TORCH

@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.layers import ONE_PASS, convolved
+from tests.precisions import needs_bf16
 
 CASES = [(7, 24, 3, 1), (16, 16, 3, 1), (12, 20, 3, 2), (8, 5, 1, 1), (4, 6, 2, 2)]
 """Channels in and out, size of the kernel, stride."""
@@ -39,6 +40,7 @@ def test_one_pass_is_the_steps_one_by_one(
         assert torch.allclose(found, expected, atol=1e-5)
 
 
+@needs_bf16
 @pytest.mark.skipif(ONE_PASS is None, reason="this torch has no oneDNN")
 @pytest.mark.parametrize("size", [18, 1])
 def test_under_autocast_it_computes_in_the_lower_precision_and_rounds_once(size: int) -> None:

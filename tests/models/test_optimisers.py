@@ -15,8 +15,12 @@ from models.optimisers import Muon, make_optimiser, orthogonalised
 from models.registry import build_network
 
 
+@pytest.mark.parametrize("bf16", [True, False])
 @pytest.mark.parametrize("shape", [(8, 8), (64, 12), (12, 600)])
-def test_an_update_has_singular_values_near_one(shape: tuple[int, int]) -> None:
+def test_an_update_has_singular_values_near_one(
+    shape: tuple[int, int], bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.optimisers.computes_in_bf16", lambda _: bf16)
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(3)) * torch.logspace(-1, 2, shape[1])
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     values = torch.linalg.svdvals(orthogonalised(matrix))

@@ -27,6 +27,7 @@ from models.evaluation.metrics import match
 from models.export import build_step
 from models.weights import FOLDER, model_path, shipped
 from simulation.dataset import make_simulator
+from tests.precisions import PRECISIONS
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 THRESHOLD = RunSettings().threshold
@@ -162,7 +163,7 @@ def test_simulated_paint_is_where_picasso_finds_it() -> None:
     assert len(matched(ours, peer, 1.0)) >= 0.8 * len(peer) > 20
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_number_of_threads_changes_no_row(precision: str) -> None:
     simulator = make_simulator(condition("density_1", 12))
     tables = []

@@ -15,6 +15,7 @@ from config.schema import DomainSettings, NetworkSettings, Settings, TrainingSet
 from engine.runtimes import load_runtime
 from engine.runtimes.choice import Wanted
 from models import export as export_module
+from models import training
 from models.export import build_step, export
 from models.registry import build_network
 from models.training import SceneStream, load_checkpoint, train
@@ -44,6 +45,17 @@ def test_training_learns_and_keeps_its_settings(tmp_path: Path) -> None:
     network, training, weights, steps = load_checkpoint(checkpoint)
     assert (network, training.steps, steps) == (TINY, 60, 60)
     assert set(weights) == set(build_network(TINY).state_dict())
+
+
+@pytest.mark.parametrize(("wanted", "able", "word"), [
+    ("auto", True, "bf16-mixed"), ("auto", False, "32-true"), ("fp16", True, "16-mixed"), ("bf16", False, "bf16-mixed"),
+])  # fmt: skip
+def test_a_training_computes_in_what_the_device_has_instructions_for(
+    wanted: str, able: bool, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.training.computes_in_bf16", lambda _: able)
+    recipe = compose([f"training.precision={wanted}", "training.device=cpu"]).training
+    assert training._precision(recipe) == word
 
 
 def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
@@ -95,7 +107,8 @@ def test_the_smoke_recipe_of_the_yaml_runs(tmp_path: Path) -> None:
 
 def test_the_default_recipe_is_the_schema(tmp_path: Path) -> None:
     assert compose([]).training == TrainingSettings()
-    assert compose([]).network == NetworkSettings()
+    # A model file of an earlier liveloc says nothing of the logarithm, and has none.
+    assert replace(compose([]).network, input_log=0.0) == NetworkSettings()
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +17,10 @@ from config.compose import compose
 from config.errors import RunError, SettingsError
 from config.schema import BenchSettings, NetworkSettings, Settings, TrainingSettings
 from models.bench.bench import Result, bench, check, write_rows
-from models.bench.jobs import Prepared
+from models.bench.jobs import Job, Prepared
 from models.bench.page import machine_in_words, verdicts, write_page
 from models.bench.plot import write_plot
+from models.bench.prepare import precisions
 from models.bench.speed import measure
 from models.export import describe
 from models.registry import build_network
@@ -82,7 +84,7 @@ def test_progress_ends_where_all_is_done(found: Result, told: list[tuple[str, in
 
 
 def test_stages(found: Result) -> None:
-    assert [(times.precision, times.cores) for times in found.stages] == [("fp32", 1), ("bf16", 1)]
+    assert [(times.precision, times.cores) for times in found.stages] == [(name, 1) for name in precisions("cpu")]
     for times in found.stages:
         assert set(times.seconds) == {"encode", "attend", "decode", "detect", "rest"}
         assert all(times.seconds[stage] > 0 for stage in ("encode", "attend", "decode", "detect"))
@@ -114,7 +116,8 @@ def test_page(found: Result, tmp_path: Path) -> None:
     assert "![Frames a second, delay, stages](../pictures/a.png)" in text
     assert "No graphics card was here" in text
     assert "| tiny | encode | " in text
-    assert text.count("of the matrix products' rate in bf16") == 1
+    for precision in precisions("cpu"):
+        assert text.count(f"of the matrix products' rate in {precision}") == 1
     assert "tiny on onnx-fp32: " in text
     assert machine_in_words(found.machine).startswith(found.machine.name)
 
@@ -160,6 +163,23 @@ def test_a_runtime_that_cannot_be_had_here_is_refused(model: Path, tmp_path: Pat
     chosen = settings(f"bench.models=[{tmp_path / 'alone.safetensors'}]", "bench.runtimes=[onnx]")
     with pytest.raises(SettingsError, match=r"onnx-fp32 cannot run alone here\. There are: torch-fp32, torch-bf16"):
         bench(chosen, lambda *_: None)
+
+
+def test_a_precision_without_instructions_is_left_out_and_refused_where_it_is_asked_for(
+    found: Result, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peak = replace(found.machine.peak, products={"fp32": 1e11})
+    jobs = list[Job]()
+
+    def apart(work: object, given: Any, take: Callable[[object], None]) -> None:
+        jobs.append(given) if work is measure else take(Prepared(replace(found.machine, peaks=[peak]), found.costs))
+
+    monkeypatch.setattr("models.bench.bench.apart", apart)
+    with pytest.raises(RunError, match="nothing could be measured"):
+        bench(settings(f"bench.models=[{model}]"), lambda *_: None)
+    assert [str(job.candidate) for job in jobs] == ["onnx-fp32", "torch-fp32"]
+    with pytest.raises(SettingsError, match=r"torch-bf16: .* computes in fp32 only"):
+        bench(settings(f"bench.models=[{model}]", "bench.runtimes=[torch-bf16]"), lambda *_: None)
 
 
 def test_nothing_measured_is_an_error(found: Result, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
