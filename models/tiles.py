@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from config.errors import SettingsError
+from models.layers import rounded_up
 from models.network import EmitterMap, Network
 
 LARGEST = 1 << 19
-"""Pixels of a frame that a processor works off whole: some 700 × 700."""
-SIDE = 512
-"""Of a tile of a larger one [pixels]: what a layer gives of it stays in the processor's last cache, which is worth more
-than looking at the tiles' surroundings twice (docs/decisions.md)."""
+"""Pixels that a processor works off at once: some 700 × 700. A larger frame is cut into as few tiles as that allows,
+long ones rather than squares, since only where two meet their surroundings are looked at twice (docs/decisions.md)."""
 BYTES_A_PIXEL = 1024
 """Memory that the stages of the shipped models need for a pixel of a frame, in fp32 (docs/performance.md)."""
 
@@ -49,8 +48,8 @@ class Tiles:
     """How one network works off frames of one size."""
 
     network: Network
-    side: int
-    """Of a tile [pixels]."""
+    shape: tuple[int, int]
+    """(H, W) of a tile [pixels]; those at the far edges may be smaller."""
 
     def encode(self, photons: Tensor) -> Tensor:
         """As Network.encode."""
@@ -60,7 +59,8 @@ class Tiles:
             seen = self.network.encode(photons[..., row.first : row.last, column.first : column.last])
             return seen[..., _within(row, shrink), _within(column, shrink)]
 
-        rows, columns = (stretches(size, self.side, reach) for size in photons.shape[-2:])
+        sizes = zip(photons.shape[-2:], self.shape, strict=True)
+        rows, columns = (stretches(size, side, reach) for size, side in sizes)
         return _laid([[piece(row, column) for column in columns] for row in rows])
 
     def decode(self, x: Tensor, height: int, width: int) -> EmitterMap:
@@ -72,8 +72,8 @@ class Tiles:
             maps = self.network.decode(part, row.last - row.first, column.last - column.first)
             return maps.each(lambda value: value[..., _within(row), _within(column)])
 
-        columns = stretches(width, self.side, reach)
-        pieces = [[piece(row, column) for column in columns] for row in stretches(height, self.side, reach)]
+        rows, columns = stretches(height, self.shape[0], reach), stretches(width, self.shape[1], reach)
+        pieces = [[piece(row, column) for column in columns] for row in rows]
         kind, names = type(pieces[0][0]), vars(pieces[0][0])
         return kind(**{name: _laid([[getattr(one, name) for one in row] for row in pieces]) for name in names})
 
@@ -95,18 +95,27 @@ def tiles_for(network: Network, wanted: str, shape: tuple[int, int], device: tor
             f"run.tile={wanted}: what a network of the kind {network.settings.kind} says of a pixel may depend on the "
             "whole frame. Set run.tile=auto."
         )
-    side = int(wanted) if wanted != "auto" else _fitting(network, shape, device)
-    side = max(network.multiple, side // network.multiple * network.multiple)
-    return Tiles(network, side) if side < max(shape) else None
+    wide = (int(wanted), int(wanted)) if wanted != "auto" else _fitting(network, shape, device)
+    tile = tuple(max(network.multiple, rounded_up(side, network.multiple)) for side in wide)
+    return Tiles(network, (tile[0], tile[1])) if tile[0] < shape[0] or tile[1] < shape[1] else None
 
 
-def _fitting(network: Network, shape: tuple[int, int], device: torch.device) -> int:
-    """The side of a tile that is worked off fastest, or that memory has room for; the frame's where that is whole."""
+def _fitting(network: Network, shape: tuple[int, int], device: torch.device) -> tuple[int, int]:
+    """(H, W) of tiles that are worked off fastest, or that memory has room for; the frame's where that is whole."""
     if device.type != "cuda":
-        return max(shape) if math.prod(shape) <= LARGEST else SIDE
+        return _cut(shape)
     # Half of what is free: the maps of the whole frame, its neighbours' features and the library need some, too.
     most = torch.cuda.mem_get_info(device)[0] // (2 * BYTES_A_PIXEL)
-    return max(shape) if math.prod(shape) <= most else math.isqrt(most) - 2 * max(network.reach or ())
+    side = math.isqrt(most) - 2 * max(network.reach or ()) - network.multiple
+    return shape if math.prod(shape) <= most else (side, side)
+
+
+def _cut(shape: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) of the tiles of that grid, of as few as LARGEST allows, whose cuts are shortest."""
+    fewest = -(-math.prod(shape) // LARGEST)
+    grids = [(down, -(-fewest // down)) for down in range(1, fewest + 1)]
+    down, across = min(grids, key=lambda grid: (grid[0] - 1) * shape[1] + (grid[1] - 1) * shape[0])
+    return -(-shape[0] // down), -(-shape[1] // across)
 
 
 def _within(stretch: Stretch, shrink: int = 1) -> slice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -44,8 +45,8 @@ def test_stretches_cover_an_axis_once_and_stay_within_it() -> None:
 def test_tiles_give_what_the_whole_frame_gives(name: str) -> None:
     made, photons = network(name), frames(139, 150)
     side = 8 * made.multiple
-    tiles = Tiles(made, side)
-    assert side < 139
+    tiles = Tiles(made, (side, 2 * side))
+    assert 2 * side < 139
     with torch.inference_mode():
         whole = made.encode(photons)
         assert torch.allclose(tiles.encode(photons), whole, rtol=1e-4, atol=1e-4)
@@ -86,13 +87,26 @@ def test_a_step_in_tiles_gives_the_same_rows(size: tuple[int, int]) -> None:
     assert torch.allclose(left, left_again, rtol=1e-4, atol=1e-4)
 
 
-def test_a_processor_works_off_large_frames_in_tiles() -> None:
+@pytest.mark.parametrize(
+    ("frame", "tile"),
+    [
+        ((1024, 1024), (512, 1024)),
+        ((1000, 1000), (504, 1000)),
+        ((300, 4000), (304, 1336)),
+        ((2048, 2048), (1024, 512)),
+    ],
+)
+def test_a_processor_works_off_large_frames_in_few_long_tiles(frame: tuple[int, int], tile: tuple[int, int]) -> None:
+    chosen = tiles_for(network("default"), "auto", frame, CPU)
+    assert chosen is not None
+    assert sorted(chosen.shape) == sorted(tile)
+
+
+def test_a_processor_works_off_smaller_frames_whole() -> None:
     made = network("small")
     assert tiles_for(made, "auto", (700, 700), CPU) is None
+    assert tiles_for(made, "auto", (100, 5000), CPU) is None
     assert tiles_for(made, "none", (20000, 20000), CPU) is None
-    chosen = tiles_for(made, "auto", (1024, 1024), CPU)
-    assert chosen is not None
-    assert chosen.side == 512
 
 
 def test_a_card_takes_tiles_where_memory_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,8 +115,8 @@ def test_a_card_takes_tiles_where_memory_asks_for_them(monkeypatch: pytest.Monke
     assert tiles_for(made, "auto", (2048, 2048), card) is None
     chosen = tiles_for(made, "auto", (2049, 4096), card)
     assert chosen is not None
-    assert chosen.side % made.multiple == 0
-    assert (chosen.side + 2 * max(made.reach or ())) ** 2 <= 2048**2
+    assert all(side % made.multiple == 0 for side in chosen.shape)
+    assert math.prod(side + 2 * max(made.reach or ()) for side in chosen.shape) <= 2048**2
 
 
 def test_a_network_without_a_bound_refuses_tiles_and_never_takes_them_by_itself() -> None:
