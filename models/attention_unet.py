@@ -35,14 +35,15 @@ class AttentionUNet(Network):
                 f"network.attention_at={settings.attention_at}: expected network.fold={fold} or a multiple of it."
             )
         self.fold, self.shrink = fold, settings.attention_at
-        self.state_channels = settings.features + self.shrink**2
+        views = 2 if settings.input_log else 1
+        self.state_channels = settings.features + views * self.shrink**2
         """The features, and the frame itself for the decoder."""
-        self.encoder = UNet(fold**2, settings.encoder)
+        self.encoder = UNet(views * fold**2, settings.encoder)
         features = settings.features
         self.project = nn.Conv2d(settings.encoder[0], features, coarser, coarser)
         self.attention = TemporalAttention(features, settings.heads, settings.past, settings.future)
         self.expand = nn.ConvTranspose2d(features, features, coarser, coarser) if coarser > 1 else None
-        self.decoder = UNet(features + fold**2, settings.decoder)
+        self.decoder = UNet(features + views * fold**2, settings.decoder)
         width = settings.decoder[0]
         self.head = nn.Conv2d(width, width, 3, padding=1)
         self.maps = nn.Conv2d(width, fold**2 * len(self.channels), 1)
@@ -53,7 +54,7 @@ class AttentionUNet(Network):
 
     def encode(self, photons: Tensor) -> Tensor:
         """(N, H, W) photons → (N, state_channels, ⌈H / shrink⌉, ⌈W / shrink⌉)."""
-        frame = self.flattened(padded(photons[:, None], self.shrink)[:, 0])
+        frame = self._views(padded(photons[:, None], self.shrink)[:, 0])
         folded = functional.pixel_unshuffle(frame, self.fold).contiguous(memory_format=torch.channels_last)
         kept = folded if self.expand is None else functional.pixel_unshuffle(folded, self.shrink // self.fold)
         return torch.cat([convolved(self.project, self.encoder(folded)), kept], 1)
@@ -70,8 +71,16 @@ class AttentionUNet(Network):
         x = convolved(self.head, self.decoder(self._at_fold(x)), relu=True)
         return self.unfolded(self.maps, x, self.fold, height, width)
 
+    def _views(self, photons: Tensor) -> Tensor:
+        """(N, H, W) photons → (N, 1, H, W) with even noise, and where the settings say so once more as a logarithm."""
+        flat = self.flattened(photons)
+        if not self.settings.input_log:
+            return flat
+        logarithm = torch.log1p(photons[:, None].clamp(min=0) / self.settings.input_log)
+        return torch.cat([flat, logarithm], 1)
+
     def _at_fold(self, x: Tensor) -> Tensor:
-        """What attention gave, at the resolution of the convolutions: (N, features + fold², …)."""
+        """What attention gave, at the resolution of the convolutions: (N, features + views · fold², …)."""
         if self.expand is None:
             return x
         features, frame = x[:, : self.settings.features], x[:, self.settings.features :]

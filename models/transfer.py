@@ -24,6 +24,8 @@ class Report:
     """Names of those that fitted by name and shape."""
     share: float
     """Share of the network's numbers that they hold."""
+    widened: tuple[str, ...]
+    """Those of ``taken`` that look at more inputs here than in the file; the weights of new inputs begin at zero."""
     reshaped: tuple[str, ...]
     """Those of another shape in the file, with both shapes; they begin anew."""
     new: tuple[str, ...]
@@ -34,7 +36,7 @@ class Report:
     @property
     def complete(self) -> bool:
         """Everything of the network came from the file, and everything of the file was used."""
-        return not (self.reshaped or self.new or self.unused)
+        return not (self.widened or self.reshaped or self.new or self.unused)
 
     def words(self) -> str:
         """The report as a sentence or a few."""
@@ -43,6 +45,7 @@ class Report:
             return f"All {total} weights were taken from {self.source}."
         head = f"{len(self.taken)} of {total} weights were taken from {self.source}, {self.share:.1%} of the numbers."
         rest = (
+            ("Widened by inputs that begin without weight", self.widened),
             ("Begun anew, as their shape differs", self.reshaped),
             (f"Begun anew, as {self.source} lacks them", self.new),
             (f"Left in {self.source}, as this network has none of that name", self.unused),
@@ -51,9 +54,13 @@ class Report:
 
 
 def transfer(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> Report:
-    """Load into ``network`` what fits of ``weights``, by name and shape. Raises TrainingError where nothing does."""
+    """Load into ``network`` what fits of ``weights``, by name and shape. Raises TrainingError where nothing does.
+
+    A layer that looks at the same inputs and further ones behind them fits, too: it begins by not heeding those.
+    """
     own = network.state_dict()
-    taken = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
+    fitting = {name: _fitted(name, weights[name], own[name].shape) for name in own if name in weights}
+    taken = {name: weight for name, weight in fitting.items() if weight is not None}
     if not taken:
         raise TrainingError(
             f"no weight of {source} fits this network by name and shape, so there is nothing to start from. Give a "
@@ -61,15 +68,29 @@ def transfer(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> 
         )
     with torch.no_grad():
         network.load_state_dict(taken, strict=False)
+    widened = [name for name in taken if weights[name].shape != own[name].shape]
     other = [name for name in own if name in weights and name not in taken]
     return Report(
         source=source,
         taken=tuple(taken),
         share=sum(value.numel() for value in taken.values()) / sum(value.numel() for value in own.values()),
+        widened=tuple(f"{name} {_shape(weights[name])} → {_shape(own[name])}" for name in widened),
         reshaped=tuple(f"{name} {_shape(weights[name])} → {_shape(own[name])}" for name in other),
         new=tuple(name for name in own if name not in weights),
         unused=tuple(name for name in weights if name not in own),
     )
+
+
+def _fitted(name: str, weight: Tensor, shape: torch.Size) -> Tensor | None:
+    """A layer's weight (outputs, inputs, …) with zeros for inputs that only ``shape`` has; None where it does not fit."""
+    if weight.shape == shape:
+        return weight
+    mixes = name.endswith(".weight") and len(shape) > 1 and len(weight.shape) == len(shape)
+    if not mixes or weight.shape[1] > shape[1]:
+        return None
+    if (weight.shape[0], *weight.shape[2:]) != (shape[0], *shape[2:]):
+        return None
+    return torch.cat([weight, weight.new_zeros(shape[0], shape[1] - weight.shape[1], *shape[2:])], 1)
 
 
 def _shape(tensor: Tensor) -> str:

@@ -41,6 +41,21 @@ def test_a_unet_takes_any_size() -> None:
     assert UNet(3, [8, 8, 8])(torch.rand(1, 3, 13, 9)).shape == (1, 8, 13, 9)
 
 
+@pytest.mark.parametrize(("fold", "attention_at"), [(2, 2), (1, 2), (2, 4)])
+def test_a_frame_may_enter_as_a_logarithm_too(fold: int, attention_at: int) -> None:
+    """In it an emitter twice as bright is the same one, higher by a constant, wherever it is."""
+    network = AttentionUNet(replace(TINY, input_log=20.0, fold=fold, attention_at=attention_at)).eval()
+    light = torch.full((1, 12, 12), 1e5)
+    light[0, 6, 6] = 4e5
+    dim, bright = (network._views(scale * light)[0, 1] for scale in (1, 2))
+    assert torch.allclose(bright - dim, torch.tensor(math.log(2)), atol=1e-3)
+    assert network._views(-light).isfinite().all()
+    photons = torch.rand(1, 3, 17, 12) * 50
+    state = network.encode(photons[0])
+    assert state.shape[1] == network.state_channels
+    assert network(photons).dx.shape == (1, 3, 17, 12)
+
+
 def test_a_frame_depends_on_its_window_and_on_nothing_else() -> None:
     network = tiny()
     movie = torch.rand(1, 8, 12, 12) * 50

@@ -57,6 +57,27 @@ def test_a_network_of_three_dimensions_starts_from_one_of_two() -> None:
     assert report.share > 0.9
 
 
+def test_a_layer_with_further_inputs_begins_by_not_heeding_them() -> None:
+    source, target = network(1), network(2, replace(TINY, input_log=20.0))
+    report = transfer(target, source.state_dict(), "narrow")
+    assert {line.split()[0] for line in report.widened} == {
+        "encoder.enter.first.weight", "decoder.enter.first.weight",
+    }  # fmt: skip
+    assert report.share == 1.0
+    assert not report.complete
+    assert "Widened by inputs that begin without weight: encoder.enter.first.weight 8×4×3×3 → 8×8×3×3" in report.words()
+    photons = torch.poisson(torch.full((1, 3, 20, 22), 40.0), generator=torch.Generator().manual_seed(0))
+    before, after = vars(source(photons)), vars(target(photons))
+    assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
+
+
+def test_fewer_inputs_or_other_outputs_do_not_fit() -> None:
+    wide, narrow = network(1, replace(TINY, input_log=20.0)), network(2)
+    assert "encoder.enter.first.weight 8×8×3×3 → 8×4×3×3" in transfer(narrow, wide.state_dict(), "wide").reshaped
+    more = transfer(network(3, replace(TINY, features=16)), narrow.state_dict(), "narrow")
+    assert any(line.startswith("project.weight") for line in more.reshaped)
+
+
 def test_weights_in_half_precision_are_taken_in_full() -> None:
     target = network(2)
     halves = {name: weight.half() for name, weight in network(1).state_dict().items()}
