@@ -11,7 +11,7 @@ import typer
 from commands.parts import (
     CONDITIONS,
     Overrides,
-    conditions_of,
+    conditions_for,
     err,
     out,
     runtime_of,
@@ -38,8 +38,8 @@ def evaluate(overrides: Overrides = None) -> None:
 
     given = list(overrides or ())
     chosen = [name.partition("=")[2] for name in given if name.startswith("dataset=")] or CONDITIONS
-    conditions = conditions_of(chosen, *given)
-    runtime = runtime_of(conditions[0])
+    runtime = runtime_of(settings_of(*given))
+    conditions = conditions_for(runtime.description.settings, chosen, *given)
     out.print(f"{runtime.description.name} on {runtime.name}", highlight=False)
     if conditions[0].evaluation.output is None:
         out.print(as_markdown(list(benchmark(runtime, conditions))), highlight=False, soft_wrap=True)
@@ -112,8 +112,8 @@ def card(
     names, overrides = [name for name in models if "=" not in name], [word for word in models if "=" in word]
     for name in names:
         chosen = [word.partition("=")[2] for word in overrides if word.startswith("dataset=")] or CONDITIONS
-        conditions = conditions_of(chosen, f"model={name}", *overrides)
-        runtime = runtime_of(conditions[0])
+        runtime = runtime_of(settings_of(f"model={name}", *overrides))
+        conditions = conditions_for(runtime.description.settings, chosen, f"model={name}", *overrides)
         folder = docs / "models" / runtime.description.name
         if measure:
             command = " ".join(["liveloc evaluate", f"model={name}", *overrides, f"evaluation.output={folder}"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from commands.parts import (
     CONDITIONS,
     Overrides,
     camera_of,
-    conditions_of,
+    conditions_for,
     err,
     out,
     printed_warnings,
@@ -155,8 +156,11 @@ def export(
     """Turn a training's checkpoint into a model file that describes itself, and check that its forms agree."""
     from models.evaluation.recalibration import SCENES
     from models.export import export as write_model
+    from models.training import load_checkpoint
 
     target = output or checkpoint.with_name("model")
-    conditions = conditions_of(CONDITIONS, "dataset.frames=300", "dataset.seed=1") if measure else ()
+    network, training, *_ = load_checkpoint(checkpoint)
+    learned = {"network": asdict(network), "training": asdict(training)}
+    conditions = conditions_for(learned, CONDITIONS, "dataset.frames=300", "dataset.seed=1") if measure else ()
     description = write_model(checkpoint, target, conditions, SCENES if calibrate else 0)
     out.print(f"{description.name}: {target}.onnx and {target}.safetensors", highlight=False, soft_wrap=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -41,9 +41,33 @@ Overrides = Annotated[
 ]
 
 
-def conditions_of(names: Sequence[str], *overrides: str) -> list[Settings]:
-    """Settings of the benchmark's acquisitions, by data set."""
-    return [settings_of(*CHALLENGE, *overrides, f"dataset={name}") for name in names]
+def conditions_for(model: Mapping[str, Any], names: Sequence[str], *overrides: str) -> list[Settings]:
+    """Settings of the acquisitions that a model is judged by, one for each data set that is named.
+
+    ``model``: its settings, network and training, as its file keeps them. A 3-D model is judged at the middle four
+    fifths of its domain's heights, with the lens in the domain's middle unless ``overrides`` name another one.
+    """
+    words = [*CHALLENGE, *_deep(model, overrides), *overrides]
+    return [settings_of(*words, f"dataset={name}") for name in names]
+
+
+def _deep(model: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    if model["network"].get("dimensions", 2) == 2:
+        return []
+    domain = model["training"]["domain"]
+    heights = f"[{0.8 * domain['depth'][0]:g},{0.8 * domain['depth'][1]:g}]"
+    lens = [] if any(word.startswith("optics") for word in overrides) else _lens(domain)
+    return [f"dataset.depth={heights}", f"evaluation.isolated_depth={heights}", *lens]
+
+
+def _lens(domain: Mapping[str, Any]) -> list[str]:
+    """Optics of the middle of a domain, for the benchmark's pixels of 100 nm."""
+    if domain["psf"] == "spline":
+        return ["optics.psf=spline", f"optics.psf_file={domain['psf_file']}"]
+    sigma, x, y, depth = (sum(domain[name]) / 2 for name in ("psf_sigma", "focus_x", "focus_y", "focal_depth"))
+    curves = {"focus": [x, y], "focal_depth": [depth, depth], "third": domain["third"], "fourth": domain["fourth"]}
+    words = [f"optics.{name}=[{values[0]:g},{values[1]:g}]" for name, values in curves.items()]
+    return [f"optics.psf={domain['psf']}", f"optics.psf_sigma={100 * sigma:g}", *words]
 
 
 def settings_of(*overrides: str) -> Settings:
