@@ -129,16 +129,22 @@ def calibrate(
         description = source.open()
         camera, notes = camera_of(settings, source, description)
         warn(notes)
-        found = microscope.look(source, camera, runtime_of(settings), run.threshold)
+        runtime = runtime_of(settings)
+        found = microscope.look(source, camera, runtime, run.threshold)
     known, exposure = (
         microscope.known_camera(settings.camera, camera),
         description.exposure or settings.dataset.exposure,
     )
-    files = microscope.write_settings(folder, found, known, exposure, settings.model)
     print_table(out, [(name, f"{value:.4g}") for name, value in found.rows(exposure).items()])
-    recipe, alike = files["training"], " ".join(f"{group}={files[group]}" for group in ("dataset", "camera", "optics"))
+    with err.status("how fast this computer trains"):
+        network = runtime.description.settings["network"]
+        files = microscope.write_settings(folder, found, known, exposure, settings.model, network)
+    recipe, alike = (
+        " ".join(f"{group}={files[group]}" for group in groups)
+        for groups in (("training", "network"), ("dataset", "camera", "optics"))
+    )
     for step in (
-        f"liveloc train training={recipe}",
+        f"liveloc train {recipe}",
         f"liveloc export --no-measure {folder / 'training' / 'last.ckpt'} {folder / folder.name}",
         f"liveloc evaluate {alike} model={folder / folder.name}.onnx",
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from scipy.spatial import KDTree
 from acquisition.calibration import first_frames
 from acquisition.camera import Camera
 from acquisition.source import Frames, FrameSource, Pixels
+from config.compose import compose
 from config.errors import CalibrationMissing
 from config.schema import CameraSettings
 from engine.domain_check import psf_width
 from engine.runtimes.runtime import Runtime
 from engine.streaming import StreamingLocaliser
+from models.pace import affordable_steps
 from models.weights import model_path
 
 FEWEST = 30
@@ -35,6 +38,10 @@ FRAMES = 1000
 """Frames that are looked at."""
 GLANCE = 50
 """Frames taken from the source at once; so many tell where it blinks."""
+ADAPTING = 12 * 60.0
+"""Time that the training of a recipe may take: with all around it a quarter of an hour [s]."""
+STEPS = (300, 1500)
+"""Fewest steps that are worth it, and those after which there is little more to gain."""
 COLUMNS = ("frame", "x", "y", "photons", "background", "sigma_photons")
 
 Values = NDArray[np.float64]
@@ -178,32 +185,44 @@ def known_camera(settings: CameraSettings, camera: Camera) -> CameraSettings:
 
 
 def write_settings(
-    folder: Path, found: Microscope, camera: CameraSettings, exposure: float, model: str
+    folder: Path,
+    found: Microscope,
+    camera: CameraSettings,
+    exposure: float,
+    model: str,
+    network: Mapping[str, Any],
+    seconds: float = ADAPTING,
 ) -> dict[str, Path]:
-    """One YAML file of settings a group: camera, optics, dataset (an acquisition alike) and training (a recipe).
+    """One YAML file of settings a group: camera, optics, dataset (an acquisition alike), network and training.
 
-    ``exposure`` [ms]; ``model``: what the recipe starts from. Gives the files by their group.
+    ``exposure`` [ms]; ``model``, with its ``network``: what the training starts from; it is as long as this computer
+    can do in ``seconds``. Gives the files by their group.
     """
     name = folder.name
-    emccd = camera.em_gain is not None and camera.em_gain > 1
     contents = {
         "camera": asdict(camera) | {"name": name},
         "optics": {"name": name, "psf_sigma": round(found.psf_sigma, 1)},
         "dataset": _dataset(name, found, exposure),
+        "network": dict(network),
         "training": {
             "name": name,
             "base": str(model_path(model).with_suffix(".safetensors").absolute()),
-            "steps": 1500,
             "learning_rate": 4e-4,
             "output": str(folder / "training"),
-            "domain": _domain(found, camera, emccd),
+            "domain": _domain(found, camera),
         },
     }
     folder.mkdir(parents=True, exist_ok=True)
-    files = {group: folder / f"{group}.yaml" for group in contents}
-    for group, content in contents.items():
-        files[group].write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    files = {group: _written(folder / f"{group}.yaml", content) for group, content in contents.items()}
+    recipe = compose([f"{group}={files[group]}" for group in ("network", "training")])
+    steps = affordable_steps(recipe, seconds, *STEPS)
+    _written(files["training"], contents["training"] | {"steps": steps})
     return files
+
+
+def _written(path: Path, content: Mapping[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
 
 
 def _dataset(name: str, found: Microscope, exposure: float) -> dict[str, object]:
@@ -221,9 +240,10 @@ def _dataset(name: str, found: Microscope, exposure: float) -> dict[str, object]
     }
 
 
-def _domain(found: Microscope, camera: CameraSettings, emccd: bool) -> dict[str, object]:
+def _domain(found: Microscope, camera: CameraSettings) -> dict[str, object]:
     """Ranges a little wider than what was seen: the sample of tomorrow is another one."""
     assert camera.pixel_size is not None
+    emccd = camera.em_gain is not None and camera.em_gain > 1
     width, spread = found.psf_sigma / camera.pixel_size, found.photons_sd / found.photons
     low, high = found.background_range
     per_pixel = found.density * (camera.pixel_size / 1000) ** 2

@@ -82,7 +82,7 @@ def transfer(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> 
 
 
 def _fitted(name: str, weight: Tensor, shape: torch.Size) -> Tensor | None:
-    """A layer's weight (outputs, inputs, …) with zeros for inputs that only ``shape`` has; None where it does not fit."""
+    """A weight (outputs, inputs, …) with zeros for inputs that only ``shape`` has; None where it does not fit."""
     if weight.shape == shape:
         return weight
     mixes = name.endswith(".weight") and len(shape) > 1 and len(weight.shape) == len(shape)

@@ -181,8 +181,8 @@ def test_the_page() -> None:
             "32 × 32 pixels in the challenge's conditions alone (`training=study`), from fresh weights, with the same "
             f"optimiser, loss, outputs and detection. Efficiency on {FRAMES} frames under each condition of "
             "[benchmarks.md](benchmarks.md), each at the network's best threshold. The shipped models had many times "
-            "that budget and a wider domain; here networks are compared, not models. Frames enter once, with even noise; "
-            "`logarithm` is the default with `network.input_log=20`, as it is shipped."
+            "that budget and a wider domain; here networks are compared, not models. Frames enter once, with even "
+            "noise; `logarithm` is the default with `network.input_log=20`, as it is shipped."
         ),
         "",
         "![Mean efficiency over arithmetic](images/front.png)",

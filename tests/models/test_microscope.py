@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,21 @@ def test_the_figures_are_the_truth(found: microscope.Microscope) -> None:
     assert found.tracks > 100
 
 
-def test_the_files_are_settings(found: microscope.Microscope, tmp_path: Path) -> None:
-    folder = tmp_path / "mine"
-    files = microscope.write_settings(folder, found, settings().camera, 30.0, "default")
+def test_the_files_are_settings(found: microscope.Microscope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, asked = tmp_path / "mine", list[tuple[Settings, float]]()
+
+    def affordable(recipe: Settings, seconds: float, fewest: int, most: int) -> int:
+        asked.append((recipe, seconds))
+        return 777
+
+    monkeypatch.setattr(microscope, "affordable_steps", affordable)
+    network = asdict(compose(["network=small"]).network)
+    files = microscope.write_settings(folder, found, settings().camera, 30.0, "small", network, seconds=60.0)
+    ((recipe, seconds),) = asked
+    assert (recipe.network.name, recipe.training.name, seconds) == ("small", "mine", 60.0)
     read = compose([f"{group}={path}" for group, path in files.items()])
+    assert read.network == compose(["network=small"]).network
+    assert read.training.steps == 777
     assert read.camera.em_gain == 300
     assert read.optics.psf_sigma == pytest.approx(found.psf_sigma, abs=0.1)
     assert read.dataset.on_time == pytest.approx(30 * found.on_time, abs=0.1)
