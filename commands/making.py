@@ -152,7 +152,13 @@ def calibrate(
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint that `liveloc train` wrote.", show_default=False)],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="A checkpoint that `liveloc train` wrote, or a .safetensors model to put right anew.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[Path | None, typer.Argument(help="Where to write; the suffixes come by themselves.")] = None,
     measure: Annotated[bool, typer.Option(help="Run the benchmark and keep its figures in the file.")] = True,
     calibrate: Annotated[
@@ -162,11 +168,11 @@ def export(
     """Turn a training's checkpoint into a model file that describes itself, and check that its forms agree."""
     from models.evaluation.recalibration import SCENES
     from models.export import export as write_model
-    from models.training import load_checkpoint
+    from models.export import learned
 
     target = output or checkpoint.with_name("model")
-    network, training, *_ = load_checkpoint(checkpoint)
-    learned = {"network": asdict(network), "training": asdict(training)}
-    conditions = conditions_for(learned, CONDITIONS, "dataset.frames=300", "dataset.seed=1") if measure else ()
+    network, training, *_ = learned(checkpoint)
+    kept = {"network": asdict(network), "training": asdict(training)}
+    conditions = conditions_for(kept, CONDITIONS, "dataset.frames=300", "dataset.seed=1") if measure else ()
     description = write_model(checkpoint, target, conditions, SCENES if calibrate else 0)
     out.print(f"{description.name}: {target}.onnx and {target}.safetensors", highlight=False, soft_wrap=True)

@@ -21,7 +21,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from config.errors import ExportMismatch, ModelFileInvalid
-from config.schema import NetworkSettings, Settings, TrainingSettings
+from config.schema import DomainSettings, NetworkSettings, Settings, TrainingSettings
 from engine.runtimes.model_file import METADATA_KEY, ModelDescription, blank_shape, row_columns
 from engine.runtimes.onnx_runtime import OnnxRuntime
 from engine.runtimes.runtime import Runtime
@@ -47,12 +47,13 @@ def export(
 ) -> ModelDescription:
     """Write ``output`` with suffixes .onnx and .safetensors, and check that both give the same.
 
-    The weights are rounded to what half precision holds, in both. The model is named after the file. Sigmas and
-    probabilities are put right by so many scenes of the training's domain; with none they stay the network's own.
-    ``conditions`` are benchmarked and the figures kept in the description. Raises TrainingError for a checkpoint that
+    ``checkpoint``: of a training, or a .safetensors model file, which is put right and measured anew. The weights are
+    rounded to what half precision holds, in both. The model is named after the file. Sigmas and probabilities are put
+    right by so many scenes of the training's domain; with none they stay the network's own. ``conditions`` are
+    benchmarked and the figures kept in the description. Raises TrainingError, ModelFileInvalid for a checkpoint that
     cannot be read, ExportMismatch when the forms disagree.
     """
-    network, training, weights, steps = load_checkpoint(checkpoint)
+    network, training, weights, steps = learned(checkpoint)
     weights = rounded(weights)
     description = describe(network, training, steps, output.stem)
     module = StreamStep(build_network(network)).eval()
@@ -71,6 +72,17 @@ def export(
     write_onnx(module, description, output.with_suffix(".onnx"))
     check_parity(output)
     return description
+
+
+def learned(path: Path) -> tuple[NetworkSettings, TrainingSettings, dict[str, Tensor], int]:
+    """Settings, weights and steps of a checkpoint or a .safetensors file. Raises TrainingError, ModelFileInvalid."""
+    if path.suffix != ".safetensors":
+        return load_checkpoint(path)
+    weights, description = read_weights(path)
+    network, training = (dict(description.settings[name]) for name in ("network", "training"))
+    training["domain"] = DomainSettings(**training["domain"])
+    steps = int(description.made_by.get("steps", 0))
+    return NetworkSettings(**network), TrainingSettings(**training), weights, steps
 
 
 def build_step(path: Path) -> tuple[StreamStep, ModelDescription]:

@@ -128,6 +128,14 @@ def test_both_forms_describe_themselves_alike(exported: Path) -> None:
     assert "CPU" in onnx_form.name
 
 
+def test_a_model_file_is_exported_anew(exported: Path, tmp_path: Path) -> None:
+    first = build_step(exported.with_suffix(".safetensors"))[0].state_dict()
+    export(exported.with_suffix(".safetensors"), tmp_path / "again")
+    module, description = build_step(tmp_path / "again.safetensors")
+    assert all(torch.equal(module.state_dict()[name], weight) for name, weight in first.items())
+    assert (description.name, description.made_by["steps"]) == ("again", "10")
+
+
 def test_parity_is_really_checked(exported: Path, tmp_path: Path) -> None:
     for suffix in (".onnx", ".safetensors"):
         (tmp_path / f"other{suffix}").write_bytes(exported.with_suffix(suffix).read_bytes())
