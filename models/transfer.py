@@ -25,7 +25,8 @@ class Report:
     share: float
     """Share of the network's numbers that they hold."""
     widened: tuple[str, ...]
-    """Those of ``taken`` that look at more inputs here than in the file; the weights of new inputs begin at zero."""
+    """Those of ``taken`` that have more inputs here than in the file, whose weights begin at zero, or more outputs,
+    which begin anew."""
     reshaped: tuple[str, ...]
     """Those of another shape in the file, with both shapes; they begin anew."""
     new: tuple[str, ...]
@@ -45,7 +46,7 @@ class Report:
             return f"All {total} weights were taken from {self.source}."
         head = f"{len(self.taken)} of {total} weights were taken from {self.source}, {self.share:.1%} of the numbers."
         rest = (
-            ("Widened by inputs that begin without weight", self.widened),
+            ("Widened by what begins anew", self.widened),
             ("Begun anew, as their shape differs", self.reshaped),
             (f"Begun anew, as {self.source} lacks them", self.new),
             (f"Left in {self.source}, as this network has none of that name", self.unused),
@@ -56,10 +57,11 @@ class Report:
 def transfer(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> Report:
     """Load into ``network`` what fits of ``weights``, by name and shape. Raises TrainingError where nothing does.
 
-    A layer that looks at the same inputs and further ones behind them fits, too: it begins by not heeding those.
+    A layer that looks at the same inputs and further ones behind them fits, too: it begins by not heeding those. So
+    does the last one, ``maps``, where it gives further channels, such as z.
     """
     own = network.state_dict()
-    fitting = {name: _fitted(name, weights[name], own[name].shape) for name in own if name in weights}
+    fitting = {name: _fitted(name, weights[name], own[name]) for name in own if name in weights}
     taken = {name: weight for name, weight in fitting.items() if weight is not None}
     if not taken:
         raise TrainingError(
@@ -81,16 +83,18 @@ def transfer(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> 
     )
 
 
-def _fitted(name: str, weight: Tensor, shape: torch.Size) -> Tensor | None:
-    """A weight (outputs, inputs, …) with zeros for inputs that only ``shape`` has; None where it does not fit."""
-    if weight.shape == shape:
+def _fitted(name: str, weight: Tensor, own: Tensor) -> Tensor | None:
+    """A weight (outputs, inputs, …) as a network that begins with ``own`` can take it; None where it does not fit."""
+    more = [mine - its for mine, its in zip(own.shape, weight.shape, strict=False)]
+    if own.shape == weight.shape:
         return weight
-    mixes = name.endswith(".weight") and len(shape) > 1 and len(weight.shape) == len(shape)
-    if not mixes or weight.shape[1] > shape[1]:
+    if own.ndim != weight.ndim or min(more) < 0:
         return None
-    if (weight.shape[0], *weight.shape[2:]) != (shape[0], *shape[2:]):
-        return None
-    return torch.cat([weight, weight.new_zeros(shape[0], shape[1] - weight.shape[1], *shape[2:])], 1)
+    if "maps" in name.split(".") and not any(more[1:]):
+        return torch.cat([weight, own[weight.shape[0] :]])
+    if name.endswith(".weight") and own.ndim > 1 and not any(more[:1] + more[2:]):
+        return torch.cat([weight, torch.zeros_like(own[:, weight.shape[1] :])], 1)
+    return None
 
 
 def _shape(tensor: Tensor) -> str:

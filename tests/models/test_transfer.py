@@ -51,10 +51,14 @@ def test_what_only_one_side_has_is_said() -> None:
     assert f"Left in deep, as this network has none of that name: {less.unused[0]}" in less.words()
 
 
-def test_a_network_of_three_dimensions_starts_from_one_of_two() -> None:
-    report = transfer(network(1, replace(TINY, dimensions=3)), network(2).state_dict(), "flat")
-    assert {line.split()[0] for line in report.reshaped} == {"maps.weight", "maps.bias"}
-    assert report.share > 0.9
+def test_a_network_of_three_dimensions_starts_as_one_of_two() -> None:
+    flat, deep = network(2), network(1, replace(TINY, dimensions=3))
+    report = transfer(deep, flat.state_dict(), "flat")
+    assert {line.split()[0] for line in report.widened} == {"maps.weight", "maps.bias"}
+    photons = torch.poisson(torch.full((1, 3, 20, 22), 40.0), generator=torch.Generator().manual_seed(0))
+    before, after = vars(flat(photons)), vars(deep(photons))
+    assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
+    assert after["sigma_z"].min() > 100
 
 
 def test_a_layer_with_further_inputs_begins_by_not_heeding_them() -> None:
@@ -65,7 +69,7 @@ def test_a_layer_with_further_inputs_begins_by_not_heeding_them() -> None:
     }  # fmt: skip
     assert report.share == 1.0
     assert not report.complete
-    assert "Widened by inputs that begin without weight: encoder.enter.first.weight 8×4×3×3 → 8×8×3×3" in report.words()
+    assert "Widened by what begins anew: encoder.enter.first.weight 8×4×3×3 → 8×8×3×3" in report.words()
     photons = torch.poisson(torch.full((1, 3, 20, 22), 40.0), generator=torch.Generator().manual_seed(0))
     before, after = vars(source(photons)), vars(target(photons))
     assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
