@@ -42,7 +42,8 @@ def evaluate(overrides: Overrides = None) -> None:
     conditions = conditions_for(runtime.description.settings, chosen, *given)
     out.print(f"{runtime.description.name} on {runtime.name}", highlight=False)
     if conditions[0].evaluation.output is None:
-        out.print(as_markdown(list(benchmark(runtime, conditions))), highlight=False, soft_wrap=True)
+        table = as_markdown(list(benchmark(runtime, conditions)))
+        out.print(table, highlight=False, soft_wrap=True, markup=False)  # [nm] is a unit
     else:
         _report(runtime, conditions, Path(conditions[0].evaluation.output), " ".join(["liveloc evaluate", *given]))
 

@@ -285,6 +285,7 @@ def test_settings_of_one_group(tmp_path: Path) -> None:
 def test_evaluate_scores_one_condition(model: Path, tmp_path: Path) -> None:
     small = ("dataset.frames=12", "dataset.height=24", "dataset.width=24")
     done = liveloc("evaluate", f"model={model}", "dataset=dim", *small, "run.threads=1", cwd=tmp_path)
+    assert "| RMSE [nm] |" in done.stdout
     assert "| dim |" in done.stdout
     assert "density_1" not in done.stdout
 
