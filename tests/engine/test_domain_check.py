@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from config.compose import compose
 from engine.domain_check import DomainCheck, psf_width
 from engine.localisations import LOCALISATION_SCHEMA, empty_batch
 from engine.observer import ObservedLocaliser
-from engine.runtimes.model_file import ModelDescription
+from engine.runtimes.model_file import ModelDescription, row_columns
 from simulation.dataset import make_simulator
 from simulation.simulator import Simulator
 
@@ -63,8 +64,13 @@ class Oracle:
         return empty_batch()
 
 
-def warnings_of(acquisition: Simulator, log: pytest.LogCaptureFixture, psf_sigma: float | None = None) -> list[str]:
-    check = DomainCheck(MODEL, acquisition.camera, psf_sigma)
+def warnings_of(
+    acquisition: Simulator,
+    log: pytest.LogCaptureFixture,
+    psf_sigma: float | None = None,
+    model: ModelDescription = MODEL,
+) -> list[str]:
+    check = DomainCheck(model, acquisition.camera, psf_sigma)
     localiser = ObservedLocaliser(Oracle(acquisition), [check])
     log.clear()
     with log.at_level(logging.INFO, "engine.domain_check"):
@@ -93,6 +99,11 @@ def test_data_that_fit_give_no_warning(caplog: pytest.LogCaptureFixture) -> None
 def test_a_wide_psf_is_measured_and_told(caplog: pytest.LogCaptureFixture) -> None:
     (words,) = warnings_of(simulator(270), caplog)
     assert "pixels wide" in words
+
+
+def test_spots_out_of_focus_are_wide_and_no_fault_of_a_model_that_finds_z(caplog: pytest.LogCaptureFixture) -> None:
+    deep = replace(MODEL, columns=row_columns(3))
+    assert warnings_of(simulator(270), caplog, 135, deep) == []
 
 
 def test_an_optics_setting_that_the_frames_contradict_is_told(caplog: pytest.LogCaptureFixture) -> None:
