@@ -145,8 +145,8 @@ class MicroManagerAcquisitionSource:
             with begin(**where, image_process_fn=self._look, show_display=False) as acquisition:
                 for points in self._portions():
                     acquisition.acquire([{"axes": {"time": point}} for point in points])
-                    self._wait_for(points.stop - len(points) // 2)
-                self._wait_for(self._frames)
+                    self._wait_for(points.stop - len(points) // 2, acquisition)
+                self._wait_for(self._frames, acquisition)
                 if self._stopped.is_set():
                     acquisition.abort()
         except Exception as error:  # noqa: BLE001 (a driver may raise anything; it reaches the user in words)
@@ -168,9 +168,10 @@ class MicroManagerAcquisitionSource:
                 return
             yield range(start, stop)
 
-    def _wait_for(self, count: int | None) -> None:
-        """Until so many images came, or nobody wants more. None waits for that alone."""
+    def _wait_for(self, count: int | None, acquisition: Any) -> None:
+        """Until so many images came, or nobody wants more. None waits for that alone. Raises what the engine met."""
         while not self._stopped.is_set() and (count is None or self._came < count):
+            acquisition._check_for_exceptions()  # noqa: SLF001 (else known only when all is over)
             self._stopped.wait(0.02)
 
     def _look(self, image: Pixels, metadata: Mapping[str, Any]) -> tuple[Pixels, Mapping[str, Any]]:

@@ -16,18 +16,25 @@ pytest.importorskip("pycromanager", reason="pycromanager is not installed (group
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = """
-import json, os, sys, time
+import json, os, sys, time, traceback
 from pathlib import Path
 import numpy as np
 from acquisition.micromanager_acquisition import MicroManagerAcquisitionSource
 from config.schema import SourceSettings
 
 folder = Path(sys.argv[1])
-settings = SourceSettings(backend="python", config="demo", exposure=5.0)
+settings = SourceSettings(backend="python", config="demo", exposure=5.0, silence=60.0)
 
 def end(*result):
     print(json.dumps(result), flush=True)
     os._exit(0)  # pycromanager's engine has threads that do not end
+
+def fail(*error):
+    traceback.print_exception(*error)
+    sys.stderr.flush()
+    os._exit(1)
+
+sys.excepthook = fail
 """
 
 
@@ -102,7 +109,8 @@ def test_the_blinking_core_is_looked_at_and_saved_like_any_other(tmp_path: Path)
 from config.compose import compose
 from simulation.micromanager_camera import blinking_core
 scene = ["camera=challenge_emccd", "optics=challenge", "dataset=demo", "source.exposure=5"]
-scene += ["source.backend=python", "source.config=blinking", "dataset.height=32", "dataset.width=48"]
+scene += ["source.backend=python", "source.config=blinking", "source.silence=60"]
+scene += ["dataset.height=32", "dataset.width=48"]
 chosen = compose(scene)
 with MicroManagerAcquisitionSource(chosen.source, folder, None, 60, lambda: blinking_core(chosen)) as source:
     source.open()
@@ -118,3 +126,39 @@ end([int(number) for frames in blocks for number in frames.numbers])
     with RecordedSource(saved_in(tmp_path)) as source:
         source.open()
         np.testing.assert_array_equal(np.concatenate([frames.pixels for frames in source.blocks(64)]), seen)
+
+
+def test_a_camera_that_dies_is_named_at_once_and_what_came_is_kept(tmp_path: Path) -> None:
+    code = """
+from config.compose import compose
+from simulation import micromanager_camera
+scene = ["camera=challenge_emccd", "optics=challenge", "dataset=demo", "source.exposure=5"]
+scene += ["source.backend=python", "source.config=blinking", "source.silence=60"]
+scene += ["dataset.height=32", "dataset.width=48"]
+chosen = compose(scene)
+shines = micromanager_camera.SimulatedEmccd.start_sequence
+
+def dies(camera, count, get_buffer):
+    for number, taken in enumerate(shines(camera, count, get_buffer)):
+        if number == 40:
+            raise RuntimeError("cable out")
+        yield taken
+
+micromanager_camera.SimulatedEmccd.start_sequence = dies
+make = lambda: micromanager_camera.blinking_core(chosen)
+count, begun, words = 0, time.monotonic(), ""
+try:
+    with MicroManagerAcquisitionSource(chosen.source, folder, None, 200, make) as source:
+        source.open()
+        for frames in source.blocks(4):
+            count += len(frames)
+except Exception as error:
+    words = str(error)
+end(count, time.monotonic() - begun, words)
+"""
+    count, took, words = run(code, tmp_path)
+    assert isinstance(took, float)
+    assert took < 30, "long before the silence of 60 s"
+    assert "acquisition failed" in str(words)
+    with RecordedSource(saved_in(tmp_path)) as source:
+        assert 0 < (source.open().frames or 0) == count
