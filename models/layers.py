@@ -88,6 +88,10 @@ class _Gate(nn.Module):
         return skip * torch.sigmoid(self.openness(functional.relu(self.skip(skip) + self.coarse(coarse))))
 
 
+BLOCK = 8
+"""Frames whose attention is worked off together: more see much that lies outside the window, fewer share little."""
+
+
 class TemporalAttention(nn.Module):
     """Multi-head self-attention along time at each pixel, over a window, with a learned bias a head and distance.
 
@@ -105,7 +109,7 @@ class TemporalAttention(nn.Module):
         self.out = nn.Linear(channels, channels)
         self.bias = nn.Parameter(torch.zeros(heads, past + future + 1))
         self.norm_mlp = nn.LayerNorm(channels)
-        self.mlp = GatedMLP(channels) if gated else mlp(channels)
+        self.mlp = GatedMLP(channels) if gated else MLP(channels)
         for last in (self.out, self.mlp[-1]):
             start_at_zero(last)
 
@@ -117,13 +121,30 @@ class TemporalAttention(nn.Module):
         """
         batch, _, height, width, channels = x.shape
         normal = self.norm_attention(x)
-        query = self._heads(self.query(normal[:, first : first + count]))
-        key, value = (self._heads(part) for part in self.key_value(normal).chunk(2, -1))
-        mixed = functional.scaled_dot_product_attention(query, key, value, self._mask(valid, first, count, x.dtype))
-        mixed = mixed.transpose(1, 2).contiguous().reshape(batch, height, width, count, channels).permute(0, 3, 1, 2, 4)
-        x = x[:, first : first + count] + self.out(mixed)
+        query = self._heads(linear(self.query, normal[:, first : first + count]))
+        key, value = (self._heads(part) for part in linear(self.key_value, normal).chunk(2, -1))
+        mixed = self._mixed(query, key, value, self._mask(valid, first, count, x.dtype))
+        mixed = linear(self.out, mixed.transpose(1, 2).flatten(2))
+        mixed = mixed.reshape(batch, height, width, count, channels).permute(0, 3, 1, 2, 4)
+        x = x[:, first : first + count] + mixed
         result: Tensor = x + self.mlp(self.norm_mlp(x))
         return result
+
+    def _mixed(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """Attention (N, heads, count, D) of queries like it to keys and values (N, heads, S, D).
+
+        A processor running a stream does it in blocks of frames: small matrix products that stay in its cache, of what
+        a block can see alone. Its fused kernel takes up to twice as long for windows this short (docs/decisions.md).
+        """
+        (count, size), window = query.shape[-2:], self.past + self.future
+        if not _runs_on_processor(query) or count % BLOCK or key.shape[-2] != count + window:
+            return functional.scaled_dot_product_attention(query, key, value, mask)
+        seen = BLOCK + window
+        masks = [mask[:, :, n : n + BLOCK, n : n + seen] for n in range(0, count, BLOCK)]
+        keys, values = (part.unfold(2, seen, BLOCK).mT.contiguous() for part in (key, value))
+        likeness = query.unflatten(2, (-1, BLOCK)) @ keys.mT
+        weights = torch.add(torch.stack(masks, 2).float(), likeness, alpha=1 / math.sqrt(size)).softmax(-1)
+        return (weights.to(value.dtype) @ values).flatten(2, 3)
 
     def _heads(self, x: Tensor) -> Tensor:  # (B, T, h, w, C) → (B·h·w, heads, T, C / heads)
         batch, length, height, width, channels = x.shape
@@ -176,7 +197,7 @@ class WindowAttention(nn.Module):
         index = distance[:, None, :, None] * span + distance[None, :, None, :]
         self.register_buffer("index", index.reshape(window**2, window**2), persistent=False)
         self.norm_mlp = nn.LayerNorm(channels)
-        self.mlp = mlp(channels)
+        self.mlp = MLP(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, h, w, C) → (N, h, w, C)."""
@@ -213,9 +234,16 @@ class WindowAttention(nn.Module):
         return (size + self.shift + self.window - 1) // self.window
 
 
-def mlp(channels: int) -> nn.Sequential:
-    """A two-fold MLP, (…, channels) → (…, channels)."""
-    return nn.Sequential(nn.Linear(channels, 2 * channels), nn.ReLU(inplace=True), nn.Linear(2 * channels, channels))
+class MLP(nn.Sequential):
+    """A two-fold MLP."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.Linear(channels, 2 * channels), nn.ReLU(inplace=True), nn.Linear(2 * channels, channels))
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (Sequential's word)
+        """(…, channels) → (…, channels)."""
+        wide, _, narrow = self
+        return linear(narrow, linear(wide, input, relu=True))
 
 
 class StridedUNet(nn.Module):
@@ -285,12 +313,11 @@ def convolved(conv: nn.Conv2d, x: Tensor, added: Tensor | None = None, relu: boo
 
     When a network runs on a processor, oneDNN does all of it in one pass over memory, as torch.compile would have it.
     """
-    running = torch.is_inference_mode_enabled() and not torch.compiler.is_compiling()
-    if ONE_PASS is None or not running or x.device.type != "cpu":
+    if ONE_PASS is None or not _runs_on_processor(x):
         x = conv(x)
         x = x if added is None else added + x
         return functional.relu(x, inplace=True) if relu else x
-    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    kind = _computed_in(x)
     assert conv.bias is not None
     weights = conv.weight.to(kind), conv.bias.to(kind), conv.padding, conv.stride, conv.dilation, conv.groups
     x, last = x.to(kind, memory_format=torch.channels_last), "relu" if relu else "none"
@@ -301,13 +328,32 @@ def convolved(conv: nn.Conv2d, x: Tensor, added: Tensor | None = None, relu: boo
     return result
 
 
-def _one_pass() -> Any:
+def linear(layer: nn.Linear, x: Tensor, relu: bool = False) -> Tensor:
+    """layer(x), without what is negative if wanted: (…, inputs) → (…, outputs). In one pass as ``convolved``."""
+    if LINEAR_ONE_PASS is None or not _runs_on_processor(x):
+        x = layer(x)
+        return functional.relu(x, inplace=True) if relu else x
+    kind = _computed_in(x)
+    weights = layer.weight.to(kind), layer.bias.to(kind)
+    result: Tensor = LINEAR_ONE_PASS(x.to(kind), *weights, "relu" if relu else "none", [], "")
+    return result
+
+
+def _runs_on_processor(x: Tensor) -> bool:
+    return x.device.type == "cpu" and torch.is_inference_mode_enabled() and not torch.compiler.is_compiling()
+
+
+def _computed_in(x: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
+def _one_pass(name: str) -> Any:
     found = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if found else None
+    return getattr(torch.ops.mkldnn, name, None) if found else None
 
 
-ONE_PASS = _one_pass()
-"""oneDNN's convolution with what follows it, where this torch has it."""
+ONE_PASS, LINEAR_ONE_PASS = _one_pass("_convolution_pointwise"), _one_pass("_linear_pointwise")
+"""oneDNN's convolution, and its matrix product, with what follows, where this torch has them."""
 
 if ONE_PASS is not None:
 
@@ -316,6 +362,14 @@ if ONE_PASS is not None:
         """Arithmetic of it, for torch's counter; what is to be added stands before the weights."""
         weight = next(one for one in others[1::-1] if len(one) == len(x))
         return conv_flop_count(x, weight, out_shape)
+
+
+if LINEAR_ONE_PASS is not None:
+
+    @register_flop_formula(LINEAR_ONE_PASS)
+    def _linear_flops(x: list[int], weight: list[int], *_: Any, **__: object) -> int:
+        """Arithmetic of it."""
+        return 2 * math.prod(x) * weight[0]
 
 
 def start_at_zero(layer: nn.Module) -> None:
