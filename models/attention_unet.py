@@ -57,7 +57,8 @@ class AttentionUNet(Network):
         frame = self._views(padded(photons[:, None], self.shrink)[:, 0])
         folded = functional.pixel_unshuffle(frame, self.fold).contiguous(memory_format=torch.channels_last)
         kept = folded if self.expand is None else functional.pixel_unshuffle(folded, self.shrink // self.fold)
-        return torch.cat([convolved(self.project, self.encoder(folded)), kept], 1)
+        features = convolved(self.project, self.encoder(folded))
+        return torch.cat([features, kept.to(features.dtype)], 1)
 
     def attend(self, state: Tensor, valid: Tensor, first: int, count: int) -> Tensor:
         """See Network.attend; gives (B·count, state_channels, h, w)."""

@@ -89,7 +89,8 @@ class StreamStep(nn.Module):
         count, height, width = photons.shape
         tiles = self._tiles_of(photons)
         encode, decode = (tiles.encode, tiles.decode) if tiles else (self._encode, self._decode)
-        parts = _parts(photons.numel(), PIXELS_A_PART[photons.device.type], count, SMALL_PART[photons.device.type])
+        usual, small = PIXELS_A_PART[photons.device.type], SMALL_PART[photons.device.type]
+        parts = _parts(photons.numel(), usual, count, small)
         encoded = self._each(lambda part: encode(part).to(state.dtype), photons.tensor_split(parts))
         sequence = torch.cat([state, *encoded])
         seen = self._attended(sequence, valid, count)
@@ -100,8 +101,13 @@ class StreamStep(nn.Module):
             rows: Tensor = self._detect(decode(part[0], height, width), part[1], threshold, self.corrections)
             return rows
 
-        rows = self._each(answer, list(zip(seen.tensor_split(parts), exists, strict=True)))
-        return _joined(rows, [len(part) for part in exists]), sequence[count:]
+        if photons.numel() <= usual:  # detection is a hundred small operations, and threads would wait for one another
+            maps = self._each(lambda part: decode(part, height, width), seen.tensor_split(parts))
+            rows: Tensor = self._detect(_one_map(maps), torch.cat(exists), threshold, self.corrections)
+        else:
+            found = self._each(answer, list(zip(seen.tensor_split(parts), exists, strict=True)))
+            rows = _joined(found, [len(part) for part in exists])
+        return rows, sequence[count:]
 
     def _whole(self, photons: Tensor, state: Tensor, valid: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
         """The same as one graph."""
@@ -138,6 +144,13 @@ def _parts(size: int, most: int, there: int, small: int | None = None) -> int:
     return min(there, parts + (parts > 1) * parts % 2)
 
 
+def _one_map(parts: list[EmitterMap]) -> EmitterMap:
+    """The frames of all parts."""
+    if len(parts) == 1:
+        return parts[0]
+    return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
+
 def _joined(parts: list[Tensor], frames: list[int]) -> Tensor:
     """Rows of all parts; the frames of each count on from those before."""
     first = 0
@@ -166,9 +179,12 @@ def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor, corrections: Cor
     rows, columns = _best_square(squares, frame, row, column)
     weight = padded[frame[:, None], rows + 1, columns + 1]
 
-    def of_square(values: Tensor) -> Tensor:  # (T, H, W) → (N, 4); pixels outside the frame have no weight
-        height, width = values.shape[-2:]
-        return values[frame[:, None], rows.clamp(0, height - 1), columns.clamp(0, width - 1)]
+    height, width = probability.shape[-2:]
+    # Pixels outside the frame have no weight.
+    place = (frame[:, None] * height + rows.clamp(0, height - 1)) * width + columns.clamp(0, width - 1)
+
+    def of_square(values: Tensor) -> Tensor:  # (T, H, W) → (N, 4)
+        return values.flatten()[place]
 
     # Relative to the pixel, as a float32 far from zero is too coarse.
     dx, sigma_x = columns - column[:, None] + of_square(maps.dx), of_square(maps.sigma_x)
@@ -177,8 +193,8 @@ def detect(maps: EmitterMap, exists: Tensor, threshold: Tensor, corrections: Cor
     dx, sigma_x = _sum_up(dx, sigma_x, agreeing, weight)
     dy, sigma_y = _sum_up(dy, sigma_y, agreeing, weight)
     photons, sigma_photons = _sum_up(of_square(maps.photons), of_square(maps.sigma_photons), agreeing, weight)
-    place = (frame.float(), column + 0.5 + dx, row + 0.5 + dy, photons, maps.background[frame, row, column])
-    values = [*place, sigma_x, sigma_y, sigma_photons, shared[frame, row, column].clamp(max=1.0)]
+    values = [frame.float(), column + 0.5 + dx, row + 0.5 + dy, photons, maps.background[frame, row, column]]
+    values += [sigma_x, sigma_y, sigma_photons, shared[frame, row, column].clamp(max=1.0)]
     if isinstance(maps, EmitterMap3D):
         values += _sum_up(of_square(maps.z), of_square(maps.sigma_z), agreeing, weight)
     return torch.stack(values if corrections is None else _corrected(values, corrections), 1)
