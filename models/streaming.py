@@ -10,7 +10,7 @@ memory does not grow with the frame. Parts are also what several processor cores
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -69,7 +69,7 @@ class StreamStep(nn.Module):
     def compile_stages(self, **options: Any) -> None:
         """Have torch.compile make the three stages quicker; ``options`` are its own."""
         self._encode, self._attend, self._decode = (
-            torch.compile(stage, **options) for stage in (self._encode, self._attend, self._decode)
+            _compiled(stage, options) for stage in (self._encode, self._attend, self._decode)
         )
 
     def wrap_stages(self, wrap: Callable[[str, Any], Any]) -> None:
@@ -142,6 +142,18 @@ def _parts(size: int, most: int, there: int, small: int | None = None) -> int:
     """
     parts = max(-(-size // most), min(4, -(-size // (small or most))))
     return min(there, parts + (parts > 1) * parts % 2)
+
+
+def _compiled(stage: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+    """``torch.compile`` of a stage, whose answers may be kept: a CUDA graph would write the next over the last."""
+    made = torch.compile(stage, **options)
+
+    def run(*given: Any) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        answer = made(*given)
+        return answer.each(Tensor.clone) if isinstance(answer, EmitterMap) else answer.clone()
+
+    return run
 
 
 def _one_map(parts: list[EmitterMap]) -> EmitterMap:

@@ -22,6 +22,9 @@ from engine.runtimes.runtime import in_photons, usable_cores
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """In what networks compute, by run.precision."""
+COMPILED: dict[str, dict[str, Any]] = {"cpu": {"dynamic": True}, "cuda": {"dynamic": False, "mode": "reduce-overhead"}}
+"""What torch.compile is asked for: on a GPU each stage becomes a CUDA graph, one launch in the place of many. That
+pays where frames are so small that the processor cannot launch operations as fast as they are done."""
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """glibc's numbers for free memory that it keeps, and for pieces that it never keeps, 32 MB at most (malloc.h)."""
 
@@ -79,7 +82,7 @@ class TorchRuntime:
                 module.share(self._pool.each)
             module.tile(tile)
             if compiled:
-                module.compile_stages(dynamic=self._device.type == "cpu")
+                module.compile_stages(**COMPILED[self._device.type])
 
     @property
     def description(self) -> ModelDescription:
