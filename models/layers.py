@@ -124,7 +124,7 @@ class TemporalAttention(nn.Module):
         query = self._heads(linear(self.query, normal[:, first : first + count]))
         key, value = (self._heads(part) for part in linear(self.key_value, normal).chunk(2, -1))
         mixed = self._mixed(query, key, value, self._mask(valid, first, count, x.dtype))
-        mixed = linear(self.out, mixed.transpose(1, 2).flatten(2))
+        mixed = linear(self.out, mixed.transpose(1, 2).contiguous().flatten(2))
         mixed = mixed.reshape(batch, height, width, count, channels).permute(0, 3, 1, 2, 4)
         x = x[:, first : first + count] + mixed
         result: Tensor = x + self.mlp(self.norm_mlp(x))

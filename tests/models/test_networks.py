@@ -251,11 +251,11 @@ def found(model: Path, kind: str, frames: NDArray[np.float32]) -> NDArray[np.flo
     return np.concatenate(tables)
 
 
-def recipe(folder: Path, steps: int) -> TrainingSettings:
+def recipe(folder: Path, steps: int, dimensions: int = 2) -> TrainingSettings:
     return TrainingSettings(
         steps=steps, batch_size=2, sequence=3, size=16, warmup=5, checkpoint_every=steps, validate_every=steps,
-        validation_batches=1, precision="fp32", device="cpu", output=str(folder), domain=EASY, ema=0.9,
-        learning_rate=3e-3,
+        validation_batches=1, precision="fp32", device="cpu", output=str(folder), ema=0.9, learning_rate=3e-3,
+        domain=EASY if dimensions == 2 else DEEP,
     )  # fmt: skip
 
 
@@ -285,18 +285,27 @@ def test_it_learns(name: str) -> None:
 
 
 # The export of the diffusion head takes a minute, as its steps are unrolled.
-@pytest.mark.parametrize("name", ["unet", pytest.param("diffusion", marks=pytest.mark.benchmark)])
-def test_it_trains_and_exports_by_the_commands(name: str, tmp_path: Path) -> None:
-    settings = Settings(network=narrow(shipped(name)), training=recipe(tmp_path / "training", 50))
-    description = export(train(settings), tmp_path / "model")
+SLOW = {"diffusion": pytest.mark.benchmark}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in NAMES])
+def test_it_trains_exports_and_evaluates_by_the_commands(name: str, tmp_path: Path) -> None:
+    network = narrow(shipped(name))
+    settings = Settings(network=network, training=recipe(tmp_path / "training", 50, network.dimensions))
+    optics = "challenge" if network.dimensions == 2 else "astigmatic"
+    size = (f"dataset.{name}={value}" for name, value in (("frames", 20), ("height", 32), ("width", 32)))
+    scene = compose(["camera=challenge_emccd", f"optics={optics}", "dataset=density_1", "run.threshold=0.05", *size])
+    description = export(train(settings), tmp_path / "model", [scene])
     assert description.made_by["steps"] == "50"
-    assert description.context == (settings.network.past, settings.network.future)
+    assert description.context == (network.past, network.future)
+    assert 0 <= description.benchmark["density_1"]["jaccard"] < 1
 
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", NAMES)
 def test_at_its_full_size_it_trains_and_exports_by_the_commands(name: str, tmp_path: Path) -> None:
-    settings = Settings(network=shipped(name), training=recipe(tmp_path / "training", 50))
+    training = recipe(tmp_path / "training", 50, shipped(name).dimensions)
+    settings = Settings(network=shipped(name), training=training)
     export(train(settings), tmp_path / "model")
 
 
