@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.layers import ONE_PASS, convolved
+from models.layers import ONE_PASS, TemporalAttention, convolved, linear
 from tests.precisions import needs_bf16
 
 CASES = [(7, 24, 3, 1), (16, 16, 3, 1), (12, 20, 3, 2), (8, 5, 1, 1), (4, 6, 2, 2)]
@@ -71,3 +71,31 @@ def test_gradients_flow() -> None:
     expected = torch.autograd.grad(functional.relu(conv(x) + other).sum(), conv.weight)
     found = torch.autograd.grad(convolved(conv, x, other, relu=True).sum(), conv.weight)
     assert torch.allclose(found[0], expected[0])
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", [(5, 12), (2, 3, 4, 12)])
+def test_a_matrix_product_in_one_pass_is_the_steps_one_by_one(relu: bool, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Linear(12, 20), torch.randn(shape)
+    expected = functional.relu(layer(x)) if relu else layer(x)
+    for mode in (torch.inference_mode(), torch.no_grad()):
+        with mode, FlopCounterMode(display=False) as counter:
+            assert torch.allclose(linear(layer, x, relu), expected, atol=1e-5)
+        assert counter.get_total_flops() == 2 * x.numel() * 20
+
+
+@pytest.mark.parametrize(("past", "future", "count"), [(4, 4, 16), (1, 1, 8), (2, 0, 24), (0, 0, 16), (4, 4, 3)])
+def test_attention_in_blocks_is_attention(past: int, future: int, count: int) -> None:
+    torch.manual_seed(0)
+    attention = TemporalAttention(8, 2, past, future)
+    for parameter in attention.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    x = torch.randn(1, past + count + future, 3, 5, 8)
+    valid = torch.rand(x.shape[1]) < 0.8
+    exists = valid[past : past + count]
+    with torch.no_grad():  # the fused kernel
+        expected = attention(x, valid, past, count)[:, exists]
+    with torch.inference_mode():
+        found = attention(x, valid, past, count)[:, exists]
+    assert torch.allclose(found, expected, atol=1e-5)
