@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -318,8 +320,7 @@ def convolved(conv: nn.Conv2d, x: Tensor, added: Tensor | None = None, relu: boo
         x = x if added is None else added + x
         return functional.relu(x, inplace=True) if relu else x
     kind = _computed_in(x)
-    assert conv.bias is not None
-    weights = conv.weight.to(kind), conv.bias.to(kind), conv.padding, conv.stride, conv.dilation, conv.groups
+    weights = *_ready(conv, kind, x), conv.padding, conv.stride, conv.dilation, conv.groups
     x, last = x.to(kind, memory_format=torch.channels_last), "relu" if relu else "none"
     if added is None:
         result: Tensor = ONE_PASS(x, *weights, last, [], "")
@@ -334,9 +335,33 @@ def linear(layer: nn.Linear, x: Tensor, relu: bool = False) -> Tensor:
         x = layer(x)
         return functional.relu(x, inplace=True) if relu else x
     kind = _computed_in(x)
-    weights = layer.weight.to(kind), layer.bias.to(kind)
-    result: Tensor = LINEAR_ONE_PASS(x.to(kind), *weights, "relu" if relu else "none", [], "")
+    result: Tensor = LINEAR_ONE_PASS(x.to(kind), *_ready(layer, kind, x), "relu" if relu else "none", [], "")
     return result
+
+
+READY: WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], Tensor, Tensor]] = WeakKeyDictionary()
+"""Weights and biases as they are computed with, by layer, and of what they were made."""
+AS_THEY_ARE = ContextVar("AS_THEY_ARE", default=False)
+"""Whether operations get the weights themselves, so that who counts what is read knows them (models/bench/cost.py)."""
+
+
+def _ready(layer: nn.Conv2d | nn.Linear, kind: torch.dtype, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias in ``kind``, a convolution's laid out as oneDNN wants it: for frames as small as a part's, to do
+    that anew in every call takes up to half of the convolution's time.
+    """
+    weight, bias = layer.weight, layer.bias
+    assert bias is not None
+    if AS_THEY_ARE.get():
+        return weight.to(kind), bias.to(kind)
+    made_of = kind, weight.data_ptr(), weight.is_inference() or weight._version  # noqa: SLF001 (counts its changes)
+    ready = READY.get(layer)
+    if ready is None or ready[0] != made_of:
+        laid = weight.to(kind)
+        if isinstance(layer, nn.Conv2d) and REORDER is not None:
+            how = layer.padding, layer.stride, layer.dilation, layer.groups, list(x.shape)
+            laid = REORDER(laid.contiguous(memory_format=torch.channels_last), *how)
+        ready = READY[layer] = made_of, laid, bias.to(kind)
+    return ready[1:]
 
 
 def _runs_on_processor(x: Tensor) -> bool:
@@ -353,7 +378,9 @@ def _one_pass(name: str) -> Any:
 
 
 ONE_PASS, LINEAR_ONE_PASS = _one_pass("_convolution_pointwise"), _one_pass("_linear_pointwise")
-"""oneDNN's convolution, and its matrix product, with what follows, where this torch has them."""
+REORDER = _one_pass("_reorder_convolution_weight")
+"""oneDNN's convolution, and its matrix product, with what follows, and its layout of weights, where this torch has
+them."""
 
 if ONE_PASS is not None:
 
