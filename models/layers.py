@@ -144,7 +144,7 @@ class TemporalAttention(nn.Module):
         seen = BLOCK + window
         masks = [mask[:, :, n : n + BLOCK, n : n + seen] for n in range(0, count, BLOCK)]
         keys, values = (part.unfold(2, seen, BLOCK).mT.contiguous() for part in (key, value))
-        likeness = query.unflatten(2, (-1, BLOCK)) @ keys.mT
+        likeness = query.reshape(*query.shape[:2], -1, BLOCK, size) @ keys.mT
         weights = torch.add(torch.stack(masks, 2).float(), likeness, alpha=1 / math.sqrt(size)).softmax(-1)
         return (weights.to(value.dtype) @ values).flatten(2, 3)
 
@@ -244,7 +244,9 @@ class MLP(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (Sequential's word)
         """(…, channels) → (…, channels)."""
-        wide, _, narrow = self
+        wide, narrow = self[0], self[2]
+        assert isinstance(wide, nn.Linear)
+        assert isinstance(narrow, nn.Linear)
         return linear(narrow, linear(wide, input, relu=True))
 
 
