@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from config.schema import DomainSettings, NetworkSettings, Settings, TrainingSet
 from engine.localisations import LOCALISATION_SCHEMA
 from engine.runtimes import load_runtime
 from engine.runtimes.choice import Wanted
-from engine.runtimes.torch_runtime import TorchRuntime
+from engine.runtimes.torch_runtime import COMPILED, TorchRuntime
 from engine.streaming import StreamingLocaliser
 from models.export import agreement, build_step, check_parity, describe, export, write_onnx
 from models.loss import emitter_loss
@@ -422,3 +423,22 @@ def test_a_network_cannot_learn_z_in_one_plane(tmp_path: Path) -> None:
     flat = Settings(network=replace(of_kind("unet"), dimensions=3), training=recipe(tmp_path, 1))
     with pytest.raises(TrainingError, match=r"training\.domain\.depth"):
         train(flat)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_compiled_stages_give_the_same_rows_and_answers_that_may_be_kept() -> None:
+    network = lively(of_kind("attention_unet"))
+    plain, compiled = StreamStep(network).eval(), StreamStep(network).eval()
+    compiled.compile_stages(**COMPILED["cpu"])
+    window = sum(network.context)
+    given = movie(6, 16, 16), torch.ones(window + 6, dtype=torch.bool), torch.tensor(0.4)
+    blank = torch.zeros(window, network.state_channels, 16 // network.shrink, 16 // network.shrink)
+    with torch.inference_mode():
+        answers = [step(given[0], blank, *given[1:]) for step in (plain, compiled)]
+        kept = answers[1][1].clone()
+        compiled(given[0].flip(0), answers[1][1], *given[1:])  # a second call leaves the first one's state alone
+    (expected, state), (found, made) = answers
+    assert len(expected) > 5
+    assert agreement(expected.numpy(), found.numpy()) == 1
+    assert torch.allclose(state, made, atol=1e-4)
+    assert torch.equal(made, kept)
