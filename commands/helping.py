@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from commands.parts import (
-    out,
-)
+from commands.parts import out, say
 
 if TYPE_CHECKING:
     pass
@@ -28,7 +26,7 @@ def keys(
     from engine.output.keys import make_keys
 
     for made in make_keys(folder, clients):
-        out.print(f"Carry to its owner, and keep secret: {made}", highlight=False, soft_wrap=True)
+        say(f"Carry to its owner, and keep secret: {made}")
 
 
 def certificates(
@@ -41,7 +39,7 @@ def certificates(
     from engine.scale.cluster import make_certificates
 
     for made in make_certificates(folder):
-        out.print(f"Keep secret: {made}", highlight=False, soft_wrap=True)
+        say(f"Keep secret: {made}")
 
 
 def doctor() -> None:
@@ -79,4 +77,4 @@ def settings(
             out.print(f"[bold]{key}[/] = {escape(str(values[key]))}\n    {escape(meaning)}", highlight=False)
     for name in GROUPS:
         if name.startswith(group.partition(".")[0]):
-            out.print(f"{name}= one of {', '.join(options(name))}, or a file", highlight=False, soft_wrap=True)
+            say(f"{name}= one of {', '.join(options(name))}, or a file")

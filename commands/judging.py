@@ -13,8 +13,8 @@ from commands.parts import (
     Overrides,
     conditions_for,
     err,
-    out,
     runtime_of,
+    say,
     settings_of,
 )
 from config.errors import SettingsError
@@ -40,10 +40,10 @@ def evaluate(overrides: Overrides = None) -> None:
     chosen = [name.partition("=")[2] for name in given if name.startswith("dataset=")] or CONDITIONS
     runtime = runtime_of(settings_of(*given))
     conditions = conditions_for(runtime.description.settings, chosen, *given)
-    out.print(f"{runtime.description.name} on {runtime.name}", highlight=False)
+    say(f"{runtime.description.name} on {runtime.name}")
     if conditions[0].evaluation.output is None:
         table = as_markdown(list(benchmark(runtime, conditions)))
-        out.print(table, highlight=False, soft_wrap=True, markup=False)  # [nm] is a unit
+        say(table)
     else:
         _report(runtime, conditions, Path(conditions[0].evaluation.output), " ".join(["liveloc evaluate", *given]))
 
@@ -71,12 +71,12 @@ def compare(
     paths, overrides = _paths_and_overrides(tables)
     settings = settings_of(*overrides)
     sections = compare_tables(truth, paths, settings)
-    out.print(sections[0].markdown(), highlight=False, soft_wrap=True, markup=False)
+    say(sections[0].markdown())
     if settings.evaluation.output is not None:
         words = ["liveloc compare", str(truth), *tables]
         head = {"command": " ".join(words), "title": f"On the same truth: {truth.name}"}
         write_report(sections, head, head["title"], Path(settings.evaluation.output))
-        out.print(f"Everything: {settings.evaluation.output}", highlight=False, soft_wrap=True)
+        say(f"Everything: {settings.evaluation.output}")
 
 
 def inspect(
@@ -95,7 +95,7 @@ def inspect(
 
     paths, overrides = _paths_and_overrides(tables)
     section = inspect_files(paths, settings_of(*overrides), " ".join(["liveloc inspect", *tables]))
-    out.print(section.markdown(), highlight=False, soft_wrap=True, markup=False)
+    say(section.markdown())
 
 
 def card(
@@ -119,8 +119,8 @@ def card(
         if measure:
             command = " ".join(["liveloc evaluate", f"model={name}", *overrides, f"evaluation.output={folder}"])
             _report(runtime, conditions, folder, command)
-        out.print(f"{write_card(runtime.description, model_path(name), docs)}", highlight=False, soft_wrap=True)
-    out.print(f"{write_benchmarks(docs)}", highlight=False, soft_wrap=True)
+        say(f"{write_card(runtime.description, model_path(name), docs)}")
+    say(f"{write_benchmarks(docs)}")
 
 
 def _paths_and_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -139,5 +139,5 @@ def _report(runtime: Runtime, conditions: Sequence[Settings], folder: Path, comm
         sections = report_model(
             runtime, conditions, folder, command, lambda what: status.update(f"evaluating: {what.replace('_', ' ')}")
         )
-    out.print(sections[0].markdown(), highlight=False, soft_wrap=True, markup=False)
-    out.print(f"Everything: {folder / 'results.md'}", highlight=False, soft_wrap=True)
+    say(sections[0].markdown())
+    say(f"Everything: {folder / 'results.md'}")

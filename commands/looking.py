@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.parts import (
-    out,
-)
+from commands.parts import say
 from config.errors import RuntimeUnavailable, SettingsError
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ def convert(
     from engine.output.formats import convert as convert_table
 
     table = convert_table(source, destination, pixel_size, width, height, psf_sigma)
-    out.print(f"{table.num_rows:,} localisations: {destination}", highlight=False, soft_wrap=True)
+    say(f"{table.num_rows:,} localisations: {destination}")
 
 
 def view(
@@ -86,7 +84,7 @@ def render(
     pixel, bar = _number("nm_per_pixel", given["nm_per_pixel"]), given["scale_bar"] == "true"
     image = render_file(source, output, pixel, scale_bar=bar, bits=int(given["bits"]))
     height, width = image.density.shape
-    out.print(f"{width}×{height} pixels of {pixel:g} nm: {output}", highlight=False, soft_wrap=True)
+    say(f"{width}×{height} pixels of {pixel:g} nm: {output}")
 
 
 def _named(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:

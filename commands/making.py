@@ -20,6 +20,7 @@ from commands.parts import (
     out,
     printed_warnings,
     runtime_of,
+    say,
     settings_of,
     warn,
 )
@@ -53,11 +54,7 @@ def simulate(overrides: Overrides = None) -> None:
 
         frames = write_dataset(settings, folder, told)
     spent = time.perf_counter() - began
-    out.print(
-        f"{dataset.frames:,} frames in {spent:.1f} s ({dataset.frames / spent:,.0f}/s): {frames}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"{dataset.frames:,} frames in {spent:.1f} s ({dataset.frames / spent:,.0f}/s): {frames}")
 
 
 def psf(
@@ -77,8 +74,8 @@ def psf(
     found.psf.save(output)
     beads = "1 bead" if found.beads == 1 else f"{found.beads} beads (they differ by {found.disagreement:.0%})"
     left = f", {found.left_out} left out as too near to others or to the border" if found.left_out else ""
-    out.print(f"{output}: {len(found.psf.values)} planes from {beads}{left}.", highlight=False, soft_wrap=True)
-    out.print(f"Use it: liveloc simulate optics.psf=spline optics.psf_file={output}", highlight=False, soft_wrap=True)
+    say(f"{output}: {len(found.psf.values)} planes from {beads}{left}.")
+    say(f"Use it: liveloc simulate optics.psf=spline optics.psf_file={output}")
 
 
 def train(
@@ -99,9 +96,9 @@ def train(
         settings = settings_of(*chosen)
         if multirun:
             settings.training.output = str(Path(settings.training.output) / swept(given, chosen))
-            out.print(f"{settings.training.output}", highlight=False, soft_wrap=True)
+            say(f"{settings.training.output}")
         checkpoint = run_training(settings)
-        out.print(f"Trained. To use it: liveloc export {checkpoint} my_model", highlight=False, soft_wrap=True)
+        say(f"Trained. To use it: liveloc export {checkpoint} my_model")
 
 
 def calibrate(
@@ -148,7 +145,7 @@ def calibrate(
         f"liveloc export --no-measure {folder / 'training' / 'last.ckpt'} {folder / folder.name}",
         f"liveloc evaluate {alike} model={folder / folder.name}.onnx",
     ):
-        out.print(step, highlight=False, soft_wrap=True)
+        say(step)
 
 
 def export(
@@ -175,4 +172,4 @@ def export(
     kept = {"network": asdict(network), "training": asdict(training)}
     conditions = conditions_for(kept, CONDITIONS, "dataset.frames=300", "dataset.seed=1") if measure else ()
     description = write_model(checkpoint, target, conditions, SCENES if calibrate else 0)
-    out.print(f"{description.name}: {target}.onnx and {target}.safetensors", highlight=False, soft_wrap=True)
+    say(f"{description.name}: {target}.onnx and {target}.safetensors")

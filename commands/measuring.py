@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from commands.parts import CHALLENGE, Overrides, err, out, printed_warnings, settings_of
+from commands.parts import CHALLENGE, Overrides, err, out, printed_warnings, say, settings_of
 from config.schema import BenchSettings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def bench(overrides: Overrides = None) -> None:
         write_page(result, settings, " ".join(["liveloc bench", *(overrides or ())]), Path(wanted.page))
         written.append(Path(wanted.page))
     for path in written:
-        out.print(f"{path}", highlight=False, soft_wrap=True)
+        say(f"{path}")
 
 
 def _with_group(word: str) -> str:
@@ -88,11 +88,7 @@ def _print_rows(result: Result) -> None:
         culprit, _, _ = row.bottleneck.partition(",")  # a terminal of 80 columns has no room for the rest
         table.add_row(escape(row.model), row.runtime, f"{row.width}×{row.height}", *rates, fed, delay, memory, culprit)
     out.print(table)
-    out.print(
-        "frames/s: the whole engine, recorded and published; network: it alone; delay: when fed at the rate before it",
-        highlight=False,
-        soft_wrap=True,
-    )
-    out.print(escape(machine_in_words(result.machine)), highlight=False, soft_wrap=True)
+    say("frames/s: the whole engine, recorded and published; network: it alone; delay: when fed at the rate before it")
+    say(machine_in_words(result.machine))
     for failure in result.failures:
         err.print(f"[yellow]did not run:[/] {escape(failure)}", highlight=False, soft_wrap=True)

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from engine.runtimes.runtime import Runtime
 
 
+def say(words: str) -> None:
+    """Print a line as it is: brackets in it, as of a unit or a path, are no markup."""
+    out.print(words, highlight=False, markup=False, soft_wrap=True)
+
+
 BAD_INPUT, INTERRUPTED = 2, 130
 """Exit statuses: something to put right; stopped by Ctrl-C."""
 PACKAGES = ("acquisition", "config", "engine", "models", "simulation", "liveloc")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from commands.parts import (
     BAD_INPUT,
@@ -21,6 +20,7 @@ from commands.parts import (
     printed_warnings,
     run_folder,
     runtime_of,
+    say,
     settings_of,
     warn,
 )
@@ -127,7 +127,7 @@ def _replay_on_cluster(settings: Settings, todo: Sequence[Place]) -> list[Outcom
     from viewer.terminal import RunProgress
 
     with termination_as_interrupt(), printed_warnings(), connected(settings) as cluster:
-        out.print(f"{len(todo)} stack{'s' * (len(todo) > 1)} → {escape(cluster.name)}", highlight=False)
+        say(f"{len(todo)} stack{'s' * (len(todo) > 1)} → {cluster.name}")
         settings = cluster.decided(replace(settings, model=model_anywhere(settings.model)), settled)
         archive = Archive(cluster, settings, todo, open_model)
         with RunProgress(out) as progress:
@@ -203,7 +203,7 @@ def _analyse(
     light, guard = light_of(settings, source) if live else (None, None)
     with Session(*parts, live=live, light=light, guard=guard, fallback=fallback_of(settings)) as session:
         title = f"{session.title} → {folder.path}"
-        out.print(escape(title), highlight=False, soft_wrap=True)
+        say(title)
         if live:
             _show_window(settings, folder, session)
         with RunProgress(out) as progress:
@@ -218,7 +218,7 @@ def _show_window(settings: Settings, folder: RunFolder, session: Session) -> Non
         target = session.publisher.endpoint if session.publisher else str(folder.path)
         open_window(target, stay=out.is_terminal, log=folder.path / "viewer.log")
     else:
-        out.print(f"No live window: {reason}", highlight=False, soft_wrap=True)
+        say(f"No live window: {reason}")
 
 
 def _summarise(folder: Path, status: Status) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from commands.parts import conditions_for
+import pytest
+
+from commands.parts import conditions_for, say
 from config.compose import compose
 
 
@@ -48,3 +50,9 @@ def test_the_shipped_lens_is_that_of_the_optics_of_its_name() -> None:
     (judged,), named = conditions_for(model, ["density_1"]), compose(["optics=astigmatic"]).optics
     judged.optics.name = named.name
     assert judged.optics == named
+
+
+def test_what_is_said_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "D:/data [red]/run [1]: 12 [nm], " + "a path as long as that is not broken " * 5
+    say(words)
+    assert capsys.readouterr().out == f"{words}\n"
