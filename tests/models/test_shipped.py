@@ -61,7 +61,7 @@ def test_it_says_what_it_is_and_how_it_was_made() -> None:
     assert description == runtime("torch").description
     assert description.context == (4, 4)
     assert description.psf_sigma == (0.8, 1.8)
-    assert list(description.photons) == [100, 6000]
+    assert list(description.photons) == [100, 8000]
     assert list(description.background) == [1, 200]
     assert description.density[1] >= 0.04
     assert set(description.cameras) == {"emccd", "scmos"}
