@@ -87,8 +87,8 @@ def _costs(result: Result, block: int) -> Iterator[str]:
     yield "## What the networks cost\n"
     yield (
         f"For a pixel of a frame, in fp32, in calls of {block} frames of {COUNTED_AT} × {COUNTED_AT} pixels. FLOP: "
-        "multiplications and additions of convolutions, matrix products and attention, as computed: attention sees the "
-        "whole call and masks what lies outside the window. Least bytes: a stage's input, output and weights, once a "
+        "multiplications and additions of convolutions, matrix products and attention, as computed: attention sees "
+        "blocks of frames with their neighbours and masks what lies outside the window. Least bytes: a stage's input, output and weights, once a "
         "call, if everything in between stays in cache. Every byte: each operation reads its inputs from memory and "
         "writes its result there. Half of both in bf16.\n"
     )
