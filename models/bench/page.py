@@ -88,9 +88,9 @@ def _costs(result: Result, block: int) -> Iterator[str]:
     yield (
         f"For a pixel of a frame, in fp32, in calls of {block} frames of {COUNTED_AT} × {COUNTED_AT} pixels. FLOP: "
         "multiplications and additions of convolutions, matrix products and attention, as computed: attention sees "
-        "blocks of frames with their neighbours and masks what lies outside the window. Least bytes: a stage's input, output and weights, once a "
-        "call, if everything in between stays in cache. Every byte: each operation reads its inputs from memory and "
-        "writes its result there. Half of both in bf16.\n"
+        "blocks of frames with their neighbours and masks what lies outside the window. Least bytes: a stage's input, "
+        "output and weights, once a call, if everything in between stays in cache. Every byte: each operation reads "
+        "its inputs from memory and writes its result there. Half of both in bf16.\n"
     )
     yield markdown_table([row for name, costs in result.costs.items() for row in _cost_rows(name, costs)]) + "\n"
 

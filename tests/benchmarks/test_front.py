@@ -144,12 +144,16 @@ def draw(rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             COLOURS, ("default", "input", "resolution", "size", "other networks", "budget"), strict=False
         ):
             part = sorted(_points(rows, kind))
+            if not part:
+                continue
             joined = "-" if kind in ("resolution", "size") else ""
             cost.plot(*zip(*part, strict=True), "o", ls=joined, lw=0.8, color=colour, label=kind)
         for name, row in rows.items():
             if not name.startswith("context"):
                 place = (row["kFLOP / pixel"], row["mean"])
-                cost.annotate(name, place, (-6, 0), textcoords="offset points", fontsize=7, ha="right", va="center")
+                right = place[0] > rows["default"]["kFLOP / pixel"] and place[0] < COST[-2]
+                text = {"fontsize": 7, "ha": "left" if right else "right", "va": "center"}
+                cost.annotate(name, place, (6 if right else -6, 0), textcoords="offset points", **text)
         cost.set(xscale="log", xlabel="arithmetic of a pixel and frame [kFLOP]", xlim=(0.6 * COST[0], 1.4 * COST[-1]))
         cost.set_xticks(COST, [f"{tick:g}" for tick in COST])
         cost.legend(fontsize=8, loc="lower left")
