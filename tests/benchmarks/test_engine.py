@@ -273,7 +273,7 @@ def _stream(runtime: Runtime, size: int) -> Iterator[float]:
     """Frames/s of as many frames as there are about sixteen million pixels in, again and again.
 
     After a call that does not count: while other sizes had their turn, a virtual machine's host took back the memory
-    that the last one freed, and to get it again took half of a call's time.
+    that the last one freed, and to get it again took a third of a call's time.
     """
     pixels = field_of(size, 16)
     who = StreamingLocaliser(runtime, camera(), 0.45, block=BLOCK)
