@@ -355,7 +355,7 @@ def _ready(layer: nn.Conv2d | nn.Linear, kind: torch.dtype, x: Tensor) -> tuple[
     assert bias is not None
     if AS_THEY_ARE.get():
         return weight.to(kind), bias.to(kind)
-    made_of = kind, weight.data_ptr(), weight.is_inference() or weight._version  # noqa: SLF001 (counts its changes)
+    made_of = kind, weight.data_ptr(), None if weight.is_inference() else weight._version  # noqa: SLF001 (counts its changes)
     ready = READY.get(layer)
     if ready is None or ready[0] != made_of:
         laid = weight.to(kind)

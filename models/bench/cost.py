@@ -55,9 +55,11 @@ def spotted_maps(maps: EmitterMap) -> EmitterMap:
 def _counted(network: Network, name: str, work: Callable[[], Any], given: list[Tensor], pixels: int) -> Cost:
     traffic, used = _Traffic(), {id(parameter) for parameter in network.parameters()}
     with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=_EXTRA) as flops, traffic:
-        plain = AS_THEY_ARE.set(True)
-        result = work()
-        AS_THEY_ARE.reset(plain)
+        token = AS_THEY_ARE.set(True)
+        try:
+            result = work()
+        finally:
+            AS_THEY_ARE.reset(token)
     weights = sum(_bytes(one) for one in network.parameters() if id(one) in used & traffic.read)
     moved = sum(map(_bytes, given)) + sum(map(_bytes, _tensors(vars(result) if name == "decode" else result)))
     least = (moved + weights) / pixels

@@ -27,9 +27,8 @@ from models.evaluation.sections import markdown_table
 
 NOT_MEASURED = """- **No graphics card was here.** Nothing on this page says how fast one is: ONNX Runtime with CUDA and
   TensorRT, torch in fp16, CUDA graphs (run.compile), transfers. On a computer with one the same command measures it.
-- Frames travel to a card from pinned memory, as the camera's integers, while the processor goes on; but not while the
-  card still computes the call before. That would hide their way: of 420 Mpx/s, 0.84 GB/s, some hundredths of a second
-  in each.
+- Frames travel to a card from pinned memory, as the camera's integers, but not while it still computes the call before.
+  To let them would save what the way takes: some hundredths of the time at 420 Mpx/s, that is 0.84 GB/s, by reckoning.
 """
 NEVER_MEASURED = """- Stages are timed on torch alone: ONNX Runtime runs a model as one graph.
 - What really crosses the memory bus: that needs the processor's counters. The two counts of bytes bracket it.

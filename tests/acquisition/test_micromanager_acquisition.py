@@ -23,7 +23,7 @@ from acquisition.micromanager_acquisition import MicroManagerAcquisitionSource
 from config.schema import SourceSettings
 
 folder = Path(sys.argv[1])
-settings = SourceSettings(backend="python", config="demo", exposure=5.0, silence=60.0)
+settings = SourceSettings(backend="python", config="demo", exposure=5.0)
 
 def end(*result):
     print(json.dumps(result), flush=True)
@@ -35,6 +35,16 @@ def fail(*error):
     os._exit(1)
 
 sys.excepthook = fail
+"""
+BLINKING = """
+from config.compose import compose
+from simulation import micromanager_camera
+scene = ["camera=challenge_emccd", "optics=challenge", "dataset=demo", "source.exposure=5"]
+scene += ["source.backend=python", "source.config=blinking", "dataset.height=32", "dataset.width=48"]
+chosen = compose(scene)
+
+def core():
+    return micromanager_camera.blinking_core(chosen)
 """
 
 
@@ -106,19 +116,13 @@ with MicroManagerAcquisitionSource(settings, folder / "file", None, 10) as sourc
 
 def test_the_blinking_core_is_looked_at_and_saved_like_any_other(tmp_path: Path) -> None:
     code = """
-from config.compose import compose
-from simulation.micromanager_camera import blinking_core
-scene = ["camera=challenge_emccd", "optics=challenge", "dataset=demo", "source.exposure=5"]
-scene += ["source.backend=python", "source.config=blinking", "source.silence=60"]
-scene += ["dataset.height=32", "dataset.width=48"]
-chosen = compose(scene)
-with MicroManagerAcquisitionSource(chosen.source, folder, None, 60, lambda: blinking_core(chosen)) as source:
+with MicroManagerAcquisitionSource(chosen.source, folder, None, 60, core) as source:
     source.open()
     blocks = list(source.blocks(16))
 np.save(folder / "seen.npy", np.concatenate([frames.pixels for frames in blocks]))
 end([int(number) for frames in blocks for number in frames.numbers])
 """
-    (numbers,) = run(code, tmp_path)
+    (numbers,) = run(BLINKING + code, tmp_path)
     assert numbers == list(range(60))
     seen = np.load(tmp_path / "seen.npy")
     assert seen.shape == (60, 32, 48)
@@ -130,12 +134,7 @@ end([int(number) for frames in blocks for number in frames.numbers])
 
 def test_a_camera_that_dies_is_named_at_once_and_what_came_is_kept(tmp_path: Path) -> None:
     code = """
-from config.compose import compose
-from simulation import micromanager_camera
-scene = ["camera=challenge_emccd", "optics=challenge", "dataset=demo", "source.exposure=5"]
-scene += ["source.backend=python", "source.config=blinking", "source.silence=60"]
-scene += ["dataset.height=32", "dataset.width=48"]
-chosen = compose(scene)
+chosen.source.silence = 60.0
 shines = micromanager_camera.SimulatedEmccd.start_sequence
 
 def dies(camera, count, get_buffer):
@@ -145,10 +144,9 @@ def dies(camera, count, get_buffer):
         yield taken
 
 micromanager_camera.SimulatedEmccd.start_sequence = dies
-make = lambda: micromanager_camera.blinking_core(chosen)
 count, begun, words = 0, time.monotonic(), ""
 try:
-    with MicroManagerAcquisitionSource(chosen.source, folder, None, 200, make) as source:
+    with MicroManagerAcquisitionSource(chosen.source, folder, None, 200, core) as source:
         source.open()
         for frames in source.blocks(4):
             count += len(frames)
@@ -156,7 +154,7 @@ except Exception as error:
     words = str(error)
 end(count, time.monotonic() - begun, words)
 """
-    count, took, words = run(code, tmp_path)
+    count, took, words = run(BLINKING + code, tmp_path)
     assert isinstance(took, float)
     assert took < 30, "long before the silence of 60 s"
     assert "acquisition failed" in str(words)

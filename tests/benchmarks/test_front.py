@@ -204,5 +204,6 @@ def test_the_page() -> None:
     (ROOT / "docs" / "front.md").write_text("\n".join(text), encoding="utf-8")
     for other in ("unet", "context_0"):
         assert other not in rows or rows["default"]["mean"] > rows[other]["mean"]
-    if {"decode", "default_longer"} <= rows.keys():
-        assert all(rows["default_longer"][name] > rows["decode"][name] for name in CONDITIONS)
+    for ours in ("default_longer", "default"):  # the second is missed: step for step decode learns more
+        both = {"decode", ours} <= rows.keys()
+        assert not both or all(rows[ours][name] > rows["decode"][name] for name in CONDITIONS)
